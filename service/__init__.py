@@ -1,0 +1,1 @@
+"""The serving room: request -> decode -> queue -> batch -> onnxruntime -> encode."""

@@ -1,0 +1,218 @@
+"""The contract between the rooms: what a published model is, on disk and in `manifest.json`.
+
+`training` writes it, `service` reads it, and it is defined here once.
+
+    models/<name>/CURRENT                   the served version's name and a newline
+    models/<name>/<version>/model.onnx      the graph, with its own pre- and post-processing
+    models/<name>/<version>/manifest.json   `Manifest`
+    models/<name>/<version>/golden.npz      arrays `input.<tensor>` and `output.<tensor>`
+    models/<name>/<version>/card.md         for people, with its plots beside it
+
+Version folders are immutable. A folder whose name starts with a dot is not a version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from service.errors import ContractError
+
+SCHEMA_VERSION = 1
+
+CURRENT_FILE = "CURRENT"
+MANIFEST_FILE = "manifest.json"
+GRAPH_FILE = "model.onnx"
+GOLDEN_FILE = "golden.npz"
+CARD_FILE = "card.md"
+
+NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+"""Model and version names: lower-case letters, digits, dot, dash, underscore; 1 to 64 long."""
+
+Dtype = Literal["uint8", "int64", "float32"]
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Immutable, and an unknown key is an error."""
+
+
+class TensorSpec(_Record, kw_only=True):
+    """One input or output of the graph.
+
+    `shape` holds sizes, and names for dynamic axes (`"N"`, `"T"`). `minimum` and `maximum` are
+    inclusive bounds of the values where they have any.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | str, ...]
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str = ""
+
+
+class FileDigest(_Record, kw_only=True):
+    """What a file of the version folder must be."""
+
+    sha256: str
+    bytes: int
+
+
+class Golden(_Record, kw_only=True):
+    """How closely a loaded graph must reproduce `golden.npz`.
+
+    `max_abs_error` maps each output's name to the largest absolute difference allowed (in the
+    output's own units: grey levels for a uint8 image).
+    """
+
+    rows: int
+    max_abs_error: dict[str, float]
+
+
+class GateCheck(_Record, kw_only=True):
+    """One figure the gate looked at. `served` is the figure of the version served at that time."""
+
+    metric: str
+    value: float
+    goal: Literal["max", "min"]
+    floor: float | None = None
+    served: float | None = None
+    tolerance: float = 0.0
+    passed: bool
+
+
+class Gate(_Record, kw_only=True):
+    """The verdict; a published version has `passed` true."""
+
+    passed: bool
+    checks: tuple[GateCheck, ...]
+
+
+class TrainingRecord(_Record, kw_only=True):
+    """How the weights came about. `config` is the whole configuration; `config_sha256` its hash."""
+
+    config: dict[str, Any]
+    config_sha256: str
+    preset: str
+    seed: int
+    parameters: int
+    duration_s: float
+    hardware: str
+
+
+class DataRecord(_Record, kw_only=True):
+    """What the weights were fitted on. `sha256` is over the source as read."""
+
+    name: str
+    source: str
+    sha256: str
+    license: str = ""
+    examples: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Manifest(_Record, kw_only=True):
+    """`manifest.json`: everything a reader must know before it runs the graph.
+
+    `labels` (CNN, GAN) are class names in index order; `vocabulary` (LSTM) are characters in
+    index order. `files` holds every other file of the folder.
+    """
+
+    schema_version: int
+    name: str
+    kind: str
+    version: str
+    created_at: str
+    description: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] = ()
+    vocabulary: str = ""
+    graph: str = GRAPH_FILE
+    files: dict[str, FileDigest]
+    golden: Golden
+    metrics: dict[str, float]
+    gate: Gate
+    training: TrainingRecord
+    data: DataRecord
+    code_revision: str
+    libraries: dict[str, str]
+
+    @property
+    def graph_sha256(self) -> str:
+        """Hash of the served graph: the model's digest, shown to clients."""
+        return self.files[self.graph].sha256
+
+    def input(self, name: str) -> TensorSpec:
+        """The input called `name`; raises ContractError if the graph has none."""
+        return _named(self.inputs, name, f"{self.name}: input")
+
+    def output(self, name: str) -> TensorSpec:
+        """The output called `name`; raises ContractError if the graph has none."""
+        return _named(self.outputs, name, f"{self.name}: output")
+
+
+def _named(specs: tuple[TensorSpec, ...], name: str, what: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise ContractError(f"{what} {name!r} is not among {[spec.name for spec in specs]}")
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """Return `name`, or raise ContractError if it cannot name a model or a version."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise ContractError(
+            f"{what} {name!r} must be 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+            "and start and end with a letter or a digit"
+        )
+    return name
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """JSON, indented, keys in declaration order, with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
+    """Parse and validate; raises ContractError that names the key.
+
+    The schema version is looked at first, so that a manifest from the future is refused as such
+    rather than for its unknown keys.
+    """
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"{where} is not a manifest: {error}") from error
+    if head.schema_version != SCHEMA_VERSION:
+        raise ContractError(
+            f"{where} has schema_version {head.schema_version}; this release reads "
+            f"{SCHEMA_VERSION}: upgrade the service or publish the model again"
+        )
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"{where}: {error}") from error
+    check_name(manifest.name, f"{where}: name")
+    check_name(manifest.version, f"{where}: version")
+    for required in (manifest.graph, GOLDEN_FILE):
+        if required not in manifest.files:
+            raise ContractError(f"{where}: files lacks {required!r}")
+    for file in manifest.files:
+        if Path(file).name != file or file.startswith("."):
+            raise ContractError(f"{where}: files has {file!r}, which is not a plain file name")
+    return manifest
+
+
+class _Head(msgspec.Struct):
+    schema_version: int
+
+
+def digest_file(path: Path) -> FileDigest:
+    """SHA-256 and size of a file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileDigest(sha256=sha256, bytes=path.stat().st_size)

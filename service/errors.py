@@ -1,0 +1,111 @@
+"""The error tree: every way in which a request, a model or a setting can be refused.
+
+Each class knows its HTTP status and a stable machine-readable `code`; `field` names what the
+client must change. One place per protocol turns them into that protocol's error body.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TriptychError(Exception):
+    """Root of every error this project raises on purpose.
+
+    `status` is the HTTP status that the service answers; `code` is stable across releases.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+# --- what a client sent -------------------------------------------------------------------
+
+
+class InvalidInputError(TriptychError):
+    """A value is missing, malformed or out of its range."""
+
+    status = 400
+    code = "invalid_input"
+
+
+class UnknownNameError(TriptychError):
+    """No model, class or route has this name."""
+
+    status = 404
+    code = "not_found"
+
+
+class TooLargeError(TriptychError):
+    """A body, an image or a request exceeds a limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedMediaError(TriptychError):
+    """The content type is not one that this route reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UndecodableImageError(TriptychError):
+    """The bytes are not an image that can be decoded: damaged, truncated or of an unknown format."""
+
+    status = 422
+    code = "undecodable_image"
+
+
+# --- what the service cannot do now -------------------------------------------------------
+
+
+class OverloadedError(TriptychError):
+    """The queue is full; nothing was computed. `retry_after_s` estimates when there is room."""
+
+    status = 429
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float, field: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(TriptychError):
+    """A model is not loaded, or the service is starting or draining."""
+
+    status = 503
+    code = "not_ready"
+
+
+class DeadlineExceededError(TriptychError):
+    """The request's own deadline passed before its answer was ready."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+# --- what an operator or a publisher must mend --------------------------------------------
+
+
+class SettingsError(TriptychError):
+    """A setting is misspelt, malformed or impossible on this machine."""
+
+    code = "settings"
+
+
+class ContractError(TriptychError):
+    """A model folder breaks the contract: no manifest, an unknown schema, a wrong hash."""
+
+    code = "contract"
+
+
+class GoldenMismatchError(ContractError):
+    """The loaded graph does not reproduce its golden outputs."""
+
+    code = "golden_mismatch"

@@ -1,0 +1,1 @@
+"""The training room: data -> fit -> evaluate -> export -> verify -> gate -> publish."""
