@@ -1,0 +1,127 @@
+"""Pictures to and from bytes: the image codec that training and serving share.
+
+An image of any size becomes uint8 RGB of the model's height and width: turned as its EXIF tag
+says, transparency laid over white, centre-cropped to the model's aspect, resized with an
+antialiased bicubic filter.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from service.errors import TooLargeError, UndecodableImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Formats that are read; anything else is refused before a decoder of it runs."""
+
+_ORIENTATION = ExifTags.Base.Orientation
+
+
+def decode_image(
+    raw: bytes | memoryview,
+    *,
+    height: int,
+    width: int,
+    max_pixels: int,
+    field: str = "image",
+) -> NDArray[np.uint8]:
+    """Decode an encoded image to uint8 RGB [height, width, 3].
+
+    The size in the header is checked before any pixel is decoded. Of an animation, the first
+    frame is taken.
+
+    Raises:
+        UndecodableImageError: unknown format, damaged or truncated.
+        TooLargeError: more than `max_pixels` pixels.
+
+    """
+    if not raw:
+        raise UndecodableImageError(f"{field} is empty: send the bytes of an image", field=field)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
+            with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+                if image.width * image.height > max_pixels:
+                    raise TooLargeError(
+                        f"{field} has {image.width} x {image.height} pixels; the limit is "
+                        f"{max_pixels} pixels",
+                        field=field,
+                    )
+                if image.format == "JPEG":
+                    # Decode at 1/2, 1/4 or 1/8 scale where that still leaves twice the target.
+                    image.draft("RGB", (width * 2, height * 2))
+                image.load()
+                return fit_image(image, height=height, width=width)
+    except UnidentifiedImageError as error:
+        raise UndecodableImageError(
+            f"{field} is not an image in one of {', '.join(FORMATS)}", field=field
+        ) from error
+    except TooLargeError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(
+            f"{field} has too many pixels; the limit is {max_pixels} pixels", field=field
+        ) from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError...
+        raise UndecodableImageError(
+            f"{field} is damaged or truncated and cannot be decoded ({error})", field=field
+        ) from error
+
+
+def fit_image(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:
+    """Turn, flatten, centre-crop and resize a loaded Pillow image to uint8 RGB [height, width, 3]."""
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode != "RGB":
+        image = _to_rgb(image)
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        # 16- and 32-bit greys: scale to the range in use, since `convert` would clip at 255.
+        grey = np.asarray(image, dtype=np.float64)
+        low, high = float(grey.min()), float(grey.max())
+        full_scale = 65535.0 if high > 255 and low >= 0 else max(high, 255.0)
+        image = Image.fromarray(np.clip(grey * (255.0 / full_scale), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(canvas, image)
+    return image.convert("RGB")
+
+
+def encode_png(image_HWC: NDArray[np.uint8]) -> bytes:
+    """Encode uint8 RGB [H, W, 3] as PNG."""
+    buffer = io.BytesIO()
+    # Level 1: small pictures compress about as well, in a third of the time.
+    Image.fromarray(image_HWC).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def encode_base64(raw: bytes) -> str:
+    """Base64 text of `raw`, as JSON answers carry pictures."""
+    return base64.b64encode(raw).decode("ascii")
+
+
+def tile(image_NHWC: NDArray[np.uint8], *, columns: int, gap_px: int = 2) -> NDArray[np.uint8]:
+    """Lay N pictures [N, H, W, 3] out row by row on white, `columns` to a row."""
+    count, height, width, _ = image_NHWC.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet = np.full(
+        (rows * (height + gap_px) + gap_px, columns * (width + gap_px) + gap_px, 3), 255, np.uint8
+    )
+    for index, image_HWC in enumerate(image_NHWC):
+        top = gap_px + (index // columns) * (height + gap_px)
+        left = gap_px + (index % columns) * (width + gap_px)
+        sheet[top : top + height, left : left + width] = image_HWC
+    return sheet

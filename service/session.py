@@ -1,0 +1,166 @@
+"""onnxruntime sessions: the only module that imports onnxruntime.
+
+One session runs one graph. On the CPU provider it uses `threads` intra-op threads (1 by default:
+the determinism promise is made for one), no spinning, and one memory arena shared by all sessions
+of the process, bounded in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.errors import ContractError, SettingsError
+
+Provider = Literal["cpu", "cuda"]
+Arrays = dict[str, NDArray[Any]]
+
+_PROVIDERS: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float)": "float32"}
+_SAME_AS_REQUESTED = 1  # OrtArenaCfg: grow by what is asked for, not by powers of two
+
+ort.set_default_logger_severity(3)  # errors only; a warning per optimised node helps nobody
+
+
+def check_provider(provider: Provider) -> None:
+    """Raise SettingsError unless this build of onnxruntime has `provider`; never fall back."""
+    available = ort.get_available_providers()
+    if _PROVIDERS[provider] not in available:
+        raise SettingsError(
+            f"TRIPTYCH_PROVIDER={provider} needs {_PROVIDERS[provider]}, but this onnxruntime has "
+            f"only {', '.join(available)}; install the gpu extra (pip install 'triptych[gpu]') "
+            "or set TRIPTYCH_PROVIDER=cpu",
+            field="TRIPTYCH_PROVIDER",
+        )
+
+
+def versions() -> dict[str, str]:
+    """Version of the runtime, for the record."""
+    return {"onnxruntime": ort.__version__}
+
+
+class Arena:
+    """The CPU memory arena of this process, shared by every session made after it.
+
+    Args:
+        limit_bytes: the most the arena may hold; a run that needs more fails with an error.
+
+    """
+
+    _registered = False
+
+    @classmethod
+    def share(cls, limit_bytes: int) -> None:
+        """Register the arena once per process; later calls keep the first limit."""
+        if cls._registered:
+            return
+        ort.create_and_register_allocator(
+            ort.OrtMemoryInfo(
+                "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+            ),
+            ort.OrtArenaCfg(
+                {
+                    "max_mem": limit_bytes,
+                    "arena_extend_strategy": _SAME_AS_REQUESTED,
+                    "initial_chunk_size_bytes": -1,
+                    "max_dead_bytes_per_chunk": -1,
+                }
+            ),
+        )
+        cls._registered = True
+
+    @classmethod
+    def shared(cls) -> bool:
+        """Whether sessions draw from the shared arena."""
+        return cls._registered
+
+
+class Session:
+    """A loaded graph.
+
+    Args:
+        graph: path of an ONNX file.
+        provider: where it runs; `cuda` that cannot be had is an error, not a fall-back.
+        threads: intra-op threads.
+
+    Raises:
+        SettingsError: the provider is not available or did not initialise.
+        ContractError: the file is not a graph that onnxruntime can load, or has a tensor of a
+            type that the contract does not know.
+
+    """
+
+    def __init__(self, graph: Path, *, provider: Provider = "cpu", threads: int = 1) -> None:
+        check_provider(provider)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if Arena.shared():
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        try:
+            self._session = ort.InferenceSession(
+                str(graph), options, providers=[_PROVIDERS[provider]]
+            )
+        except Exception as error:  # onnxruntime raises its own types, one per status code
+            raise ContractError(f"{graph} cannot be loaded: {error}") from error
+        if _PROVIDERS[provider] not in self._session.get_providers():
+            raise SettingsError(
+                f"{_PROVIDERS[provider]} did not initialise; check the driver and the CUDA "
+                "libraries, or set TRIPTYCH_PROVIDER=cpu",
+                field="TRIPTYCH_PROVIDER",
+            )
+        self.inputs = _describe(graph, self._session.get_inputs())
+        self.outputs = _describe(graph, self._session.get_outputs())
+        self._output_names = list(self.outputs)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> Arrays:
+        """Run the graph on C-contiguous arrays; releases the interpreter lock while it computes.
+
+        Args:
+            inputs: an array for each input, dtype and shape as the graph declares.
+            outputs: names wanted; all when empty.
+
+        """
+        names = list(outputs) or self._output_names
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+def _describe(
+    graph: Path, tensors: Sequence[ort.NodeArg]
+) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+    """Map each tensor's name to its dtype and shape; a dynamic axis is its name."""
+    described: dict[str, tuple[str, tuple[int | str, ...]]] = {}
+    for tensor in tensors:
+        if tensor.type not in _DTYPES:
+            raise ContractError(f"{graph}: {tensor.name} is a {tensor.type}, not in the contract")
+        shape = tuple(axis if isinstance(axis, int) else str(axis) for axis in tensor.shape)
+        described[tensor.name] = (_DTYPES[tensor.type], shape)
+    return described
+
+
+def random_arrays(
+    specs: Mapping[str, tuple[str, tuple[int | str, ...]]],
+    axes: Mapping[str, int],
+    rng: np.random.Generator,
+    high: Mapping[str, int],
+) -> Arrays:
+    """Draw an array for each tensor: integers in [0, high), float32 from a normal.
+
+    Used to warm a session up at a given batch size; `axes` gives each dynamic axis its size.
+    """
+    arrays: Arrays = {}
+    for name, (dtype, shape) in specs.items():
+        size = [axis if isinstance(axis, int) else axes[axis] for axis in shape]
+        if dtype == "float32":
+            arrays[name] = rng.standard_normal(size, dtype=np.float32)
+        else:
+            arrays[name] = rng.integers(0, high.get(name, 2), size).astype(dtype)
+    return arrays
