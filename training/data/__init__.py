@@ -1,0 +1,1 @@
+"""Training data: fetched, checked, decoded once and cached."""

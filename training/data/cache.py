@@ -1,0 +1,74 @@
+"""Decoded images, kept so that the second load takes a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FORMAT = 1  # raise when what is stored, or the rule by which it was decoded, changes
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Every image of a source in a fixed order, before it is divided into splits."""
+
+    images: NDArray[np.uint8]
+    """[N, size, size, 3]"""
+    labels: NDArray[np.int64]
+    """[N]"""
+    is_test: NDArray[np.bool_]
+    """[N]"""
+    original_sizes: NDArray[np.int32]
+    """[N, 2]: width, height"""
+    classes: tuple[str, ...]
+    sha256: str
+
+
+def cache_path(cache_dir: Path, fingerprint: str, size: int) -> Path:
+    """Where the images of a source with this fingerprint lie, decoded to `size`."""
+    key = hashlib.sha256(f"{_FORMAT} {size} {fingerprint}".encode()).hexdigest()[:24]
+    return cache_dir / f"images-{key}.npz"
+
+
+def read_cache(path: Path) -> Decoded | None:
+    """What is cached there; None if nothing is, or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            head = json.loads(stored["head"].tobytes())
+            return Decoded(
+                images=stored["images"],
+                labels=stored["labels"],
+                is_test=stored["is_test"],
+                original_sizes=stored["original_sizes"],
+                classes=tuple(head["classes"]),
+                sha256=head["sha256"],
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def write_cache(path: Path, decoded: Decoded) -> None:
+    """Store atomically: a reader finds the whole of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"classes": decoded.classes, "sha256": decoded.sha256}).encode()
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                images=decoded.images,
+                labels=decoded.labels,
+                is_test=decoded.is_test,
+                original_sizes=decoded.original_sizes,
+                head=np.frombuffer(head, np.uint8),
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""What can go wrong in training, for people: every message says what to do next.
+
+The command line prints the message alone, without a traceback, and exits with the code that
+`training.cli` documents.
+"""
+
+from __future__ import annotations
+
+from service.errors import TriptychError
+
+
+class TrainingError(TriptychError):
+    """Root of every error that `training` raises on purpose."""
+
+    code = "training"
+
+
+class ConfigError(TrainingError):
+    """A setting is misspelt, of the wrong type, out of range, or at odds with another."""
+
+    code = "config"
+
+
+class DataError(TrainingError):
+    """Training data are missing, damaged, unreachable or not of the expected layout."""
+
+    code = "data"
+
+
+class GateRefusedError(TrainingError):
+    """The candidate misses a floor, or is worse than the served version beyond the tolerance."""
+
+    code = "gate_refused"
+
+
+class PublishError(TrainingError):
+    """The candidate cannot become a version: incomplete, altered, or already published."""
+
+    code = "publish"
