@@ -17,18 +17,18 @@ _FORMAT = 1  # raise when what is stored, or the rule by which it was decoded, c
 
 @dataclass(frozen=True)
 class Decoded:
-    """Every image of a source in a fixed order, before it is divided into splits."""
+    """Every image of a source: the training images first, then the test images."""
 
     images: NDArray[np.uint8]
     """[N, size, size, 3]"""
     labels: NDArray[np.int64]
     """[N]"""
-    is_test: NDArray[np.bool_]
-    """[N]"""
     original_sizes: NDArray[np.int32]
     """[N, 2]: width, height"""
     classes: tuple[str, ...]
     sha256: str
+    training_images: int
+    """How many of the N are for training."""
 
 
 def cache_path(cache_dir: Path, fingerprint: str, size: int) -> Path:
@@ -45,10 +45,10 @@ def read_cache(path: Path) -> Decoded | None:
             return Decoded(
                 images=stored["images"],
                 labels=stored["labels"],
-                is_test=stored["is_test"],
                 original_sizes=stored["original_sizes"],
                 classes=tuple(head["classes"]),
                 sha256=head["sha256"],
+                training_images=head["training_images"],
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
@@ -57,7 +57,11 @@ def read_cache(path: Path) -> Decoded | None:
 def write_cache(path: Path, decoded: Decoded) -> None:
     """Store atomically: a reader finds the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = json.dumps({"classes": decoded.classes, "sha256": decoded.sha256}).encode()
+    head = {
+        "classes": decoded.classes,
+        "sha256": decoded.sha256,
+        "training_images": decoded.training_images,
+    }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -65,9 +69,8 @@ def write_cache(path: Path, decoded: Decoded) -> None:
                 file,
                 images=decoded.images,
                 labels=decoded.labels,
-                is_test=decoded.is_test,
                 original_sizes=decoded.original_sizes,
-                head=np.frombuffer(head, np.uint8),
+                head=np.frombuffer(json.dumps(head).encode(), np.uint8),
             )
         partial.replace(path)
     finally:

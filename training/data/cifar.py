@@ -59,15 +59,13 @@ def read_cifar(source: Path, batches: dict[str, str]) -> Decoded:
     content = dict(read_files(source, batches.values()))
     parts = [_parse_batch(content[batches[batch]], name=batches[batch]) for batch in BATCHES]
     images = np.concatenate([images for images, _ in parts])
-    is_test = np.zeros(len(images), np.bool_)
-    is_test[len(images) - len(parts[-1][0]) :] = True
     return Decoded(
         images=images,
         labels=np.concatenate([labels for _, labels in parts]),
-        is_test=is_test,
         original_sizes=np.full((len(images), 2), SIDE, np.int32),
         classes=CLASSES,
         sha256=hash_listing((name, hash_bytes(data)) for name, data in content.items()),
+        training_images=len(images) - len(parts[-1][0]),
     )
 
 

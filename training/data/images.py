@@ -41,24 +41,23 @@ def load_images(source: str | None, *, cache_dir: Path, size: int = 32) -> Image
     else:
         path = Path(source).expanduser()
         _check_source(path)
-    names = list_files(path)
-    source_print = fingerprint(path, names)
+    source_print = fingerprint(path)
     cached = cache_path(cache_dir, source_print, size)
     decoded = read_cache(cached)
     if decoded is None:
-        decoded = _read(path, names, size=size)
+        decoded = _read(path, size=size)
         write_cache(cached, decoded)
     is_cifar = decoded.classes == cifar.CLASSES
-    train, test = np.flatnonzero(~decoded.is_test), np.flatnonzero(decoded.is_test)
+    count = decoded.training_images
     return ImageData(
         name="cifar10" if is_cifar else path.resolve().name.partition(".")[0],
         source=cifar.URL if source is None else path.resolve().name,
         sha256=source_print if path.is_file() else decoded.sha256,
         classes=decoded.classes,
-        train=ImageSet(decoded.images[train], decoded.labels[train]),
-        test=ImageSet(decoded.images[test], decoded.labels[test]),
+        train=ImageSet(decoded.images[:count], decoded.labels[:count]),
+        test=ImageSet(decoded.images[count:], decoded.labels[count:]),
         license=cifar.LICENSE if is_cifar else "",
-        original_sizes=decoded.original_sizes[np.concatenate([train, test])],
+        original_sizes=decoded.original_sizes,
     )
 
 
@@ -70,7 +69,8 @@ def _check_source(path: Path) -> None:
         raise DataError(f"{path} is neither a folder nor a tar or zip archive; {expected}")
 
 
-def _read(path: Path, names: list[str], *, size: int) -> Decoded:
+def _read(path: Path, *, size: int) -> Decoded:
+    names = list_files(path)
     batches = cifar.find_batches(names)
     if batches:
         decoded = cifar.read_cifar(path, batches)
@@ -88,11 +88,12 @@ def _resize(decoded: Decoded, size: int) -> Decoded:
 
 def _decode_files(path: Path, places: dict[str, Place], *, size: int) -> Decoded:
     names = sorted(places)  # one order, however the source is stored
-    row = {name: index for index, name in enumerate(names)}
     classes = tuple(sorted({place.label for place in places.values()}))
     labels = np.array([classes.index(places[name].label) for name in names], np.int64)
     splits = np.array([places[name].split for name in names])
-    is_test = assign_test(labels, splits, classes=classes, source=str(path))  # before the work
+    is_test = assign_test(labels, splits, classes=classes, source=str(path))
+    order = np.argsort(is_test, kind="stable")
+    row = {names[index]: position for position, index in enumerate(order)}
     images = np.empty((len(names), size, size, 3), np.uint8)
     original_sizes = np.empty((len(names), 2), np.int32)
     digests: dict[str, str] = {}
@@ -105,9 +106,9 @@ def _decode_files(path: Path, places: dict[str, Place], *, size: int) -> Decoded
         raise DataError(f"{path} changed while it was read; run again")
     return Decoded(
         images=images,
-        labels=labels,
-        is_test=is_test,
+        labels=labels[order],
         original_sizes=original_sizes,
         classes=classes,
         sha256=hash_listing(digests.items()),
+        training_images=int((~is_test).sum()),
     )
