@@ -40,7 +40,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Immutable, and an unknown key is an error."""
 
 
-class TensorSpec(_Record, kw_only=True):
+class TensorSpec(_Record, frozen=True, kw_only=True):
     """One input or output of the graph.
 
     `shape` holds sizes, and names for dynamic axes (`"N"`, `"T"`). `minimum` and `maximum` are
@@ -55,14 +55,14 @@ class TensorSpec(_Record, kw_only=True):
     description: str = ""
 
 
-class FileDigest(_Record, kw_only=True):
+class FileDigest(_Record, frozen=True, kw_only=True):
     """What a file of the version folder must be."""
 
     sha256: str
     bytes: int
 
 
-class Golden(_Record, kw_only=True):
+class Golden(_Record, frozen=True, kw_only=True):
     """How closely a loaded graph must reproduce `golden.npz`.
 
     `max_abs_error` maps each output's name to the largest absolute difference allowed (in the
@@ -73,7 +73,7 @@ class Golden(_Record, kw_only=True):
     max_abs_error: dict[str, float]
 
 
-class GateCheck(_Record, kw_only=True):
+class GateCheck(_Record, frozen=True, kw_only=True):
     """One figure the gate looked at. `served` is the figure of the version served at that time."""
 
     metric: str
@@ -85,14 +85,14 @@ class GateCheck(_Record, kw_only=True):
     passed: bool
 
 
-class Gate(_Record, kw_only=True):
+class Gate(_Record, frozen=True, kw_only=True):
     """The verdict; a published version has `passed` true."""
 
     passed: bool
     checks: tuple[GateCheck, ...]
 
 
-class TrainingRecord(_Record, kw_only=True):
+class TrainingRecord(_Record, frozen=True, kw_only=True):
     """How the weights came about. `config` is the whole configuration; `config_sha256` its hash."""
 
     config: dict[str, Any]
@@ -104,7 +104,7 @@ class TrainingRecord(_Record, kw_only=True):
     hardware: str
 
 
-class DataRecord(_Record, kw_only=True):
+class DataRecord(_Record, frozen=True, kw_only=True):
     """What the weights were fitted on. `sha256` is over the source as read."""
 
     name: str
@@ -114,7 +114,7 @@ class DataRecord(_Record, kw_only=True):
     examples: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-class Manifest(_Record, kw_only=True):
+class Manifest(_Record, frozen=True, kw_only=True):
     """`manifest.json`: everything a reader must know before it runs the graph.
 
     `labels` (CNN, GAN) are class names in index order; `vocabulary` (LSTM) are characters in

@@ -56,7 +56,7 @@ class UnsupportedMediaError(TriptychError):
 
 
 class UndecodableImageError(TriptychError):
-    """The bytes are not an image that can be decoded: damaged, truncated or of an unknown format."""
+    """The bytes cannot be decoded as an image: damaged, truncated or of an unknown format."""
 
     status = 422
     code = "undecodable_image"

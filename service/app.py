@@ -1,0 +1,85 @@
+"""`service.app:Triptych`, the BentoML service: the only module that imports bentoml.
+
+`bentoml serve service.app:Triptych` starts it. Endpoints and routes come from the kinds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+import bentoml
+from starlette.types import ASGIApp
+
+from service.errors import SettingsError
+from service.http import system
+from service.http.front import Front
+from service.kinds import kinds
+from service.runtime import Runtime
+from service.settings import Settings
+
+T = TypeVar("T")
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except SettingsError as error:
+        # One line, no traceback: it is the operator who must read it.
+        sys.exit(f"triptych: {error}")
+
+
+class _Worker:
+    """What BentoML instantiates once per worker process."""
+
+    runtime: ClassVar[Runtime]
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Begin to load the models; the worker answers probes at once."""
+        await self.runtime.start()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Close the models; no request is left by now."""
+        await self.runtime.close()
+
+
+class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
+    """A BentoML service whose application has our routes in front."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Make a worker's application."""
+        settings = _settings()
+        try:
+            runtime = Runtime(settings)
+        except SettingsError as error:
+            sys.exit(f"triptych: {error}")
+        _Worker.runtime = runtime
+        ours = list(system.routes(runtime))
+        for kind in kinds().values():
+            ours += kind.routes(runtime)
+        endpoints = [f"/{name}" for name in self.apis]
+        return Front(ours, super().to_asgi(is_main=is_main), endpoints, settings)
+
+
+def _with_endpoints(worker: type[_Worker]) -> type[_Worker]:
+    """Add each kind's endpoint to the class that BentoML reads."""
+    functions: list[Callable[..., Any]] = [kind.endpoint() for kind in kinds().values()]
+    return type(
+        "Triptych", (worker,), {function.__name__: bentoml.api(function) for function in functions}
+    )
+
+
+Triptych: Any = bentoml.service(
+    _with_endpoints(_Worker),
+    name="triptych",
+    description="A CNN, an LSTM and a conditional GAN behind batched endpoints.",
+    service_class=_Service,
+    workers=_settings().workers,
+    # Ours replace them, with bounded labels; theirs would double every request's cost.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    traffic={"timeout": 600},
+)

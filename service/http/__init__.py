@@ -1,0 +1,1 @@
+"""HTTP: bodies in, errors out, probes, and the routes that do not belong to one kind."""

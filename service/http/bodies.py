@@ -1,0 +1,137 @@
+"""Request bodies: bounded, and turned into bytes, structs or the parts of a form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import msgspec
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
+
+T = TypeVar("T")
+_FIELD = re.compile(r" - at `\$\.?([^`]*)`$")
+
+
+def media_type(request: Request) -> str:
+    """The content type without its parameters, in lower case; empty when there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        TooLargeError: longer than `max_bytes`; known from its header before it is read.
+        InvalidInputError: a malformed Content-Length.
+        starlette.requests.ClientDisconnect: the client went away.
+
+    """
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal():
+        raise InvalidInputError("Content-Length is not a number", field="content-length")
+    if int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body is larger than the limit of {max_bytes} bytes", field="body")
+
+
+async def read_json(request: Request, decoder: msgspec.json.Decoder[T], *, max_bytes: int) -> T:
+    """Read a JSON body into the decoder's type.
+
+    Raises:
+        UnsupportedMediaError: the content type says that it is something else.
+        InvalidInputError: malformed JSON; a field that is missing, unknown, of the wrong type or
+            out of range, named in `field`.
+        TooLargeError: as `read_body`.
+
+    """
+    media = media_type(request)
+    # curl -d sends a form's type unless told otherwise; what counts is that the body is JSON.
+    if media not in ("", "application/json", "application/x-www-form-urlencoded"):
+        raise UnsupportedMediaError(
+            f"this route reads application/json, not {media}", field="content-type"
+        )
+    raw = await read_body(request, max_bytes=max_bytes)
+    if not raw:
+        raise InvalidInputError("the body is empty; this route reads a JSON object", field="body")
+    return decode_json(raw, decoder)
+
+
+def decode_json(raw: bytes | str, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode; raises InvalidInputError that names the field."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        found = _FIELD.search(message)
+        field = found[1] if found else None
+        if field is None and (named := re.search(r"field `([^`]+)`", message)):
+            field = named[1]
+        reason = _FIELD.sub("", message)
+        raise InvalidInputError(f"{field}: {reason}" if field else reason, field=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"the body is not valid JSON: {error}", field="body") from error
+
+
+def _boundary(content_type: str) -> bytes | None:
+    match = re.search(r'boundary="?([^";,]+)"?', content_type, flags=re.IGNORECASE)
+    return match[1].encode("latin-1") if match else None
+
+
+async def read_form(request: Request, *, max_bytes: int, max_files: int) -> FormData:
+    """Read a multipart form whose whole body is bounded.
+
+    Raises:
+        InvalidInputError: malformed, or cut off before its closing boundary.
+        TooLargeError: more than `max_files` files, or as `read_body`.
+
+    """
+    raw = await read_body(request, max_bytes=max_bytes)
+    return await parse_form(raw, request.headers, max_bytes=max_bytes, max_files=max_files)
+
+
+async def parse_form(raw: bytes, headers: Headers, *, max_bytes: int, max_files: int) -> FormData:
+    """Parse a multipart body that is already read; raises as `read_form`."""
+    boundary = _boundary(headers.get("content-type", ""))
+    if boundary is None:
+        raise InvalidInputError("the multipart body names no boundary", field="content-type")
+    if not raw.rstrip().endswith(b"--" + boundary + b"--"):
+        raise InvalidInputError(
+            "the multipart body ends before its closing boundary: it was cut off", field="body"
+        )
+
+    async def once() -> AsyncIterator[bytes]:
+        yield raw
+
+    parser = MultiPartParser(
+        headers,
+        once(),  # type: ignore[arg-type]
+        max_files=max_files,
+        max_fields=64,
+        max_part_size=max_bytes,
+    )
+    # Keep the parts in memory: the body is bounded and already there.
+    parser.spool_max_size = max_bytes + 1
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise TooLargeError(f"more than {max_files} files; that is the limit") from error
+        raise InvalidInputError(f"malformed multipart: {error.message}", field="body") from error
+    except Exception as error:  # the parser lets a malformed header's own errors through
+        raise InvalidInputError(f"malformed multipart: {error}", field="body") from error

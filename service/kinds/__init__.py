@@ -1,0 +1,23 @@
+"""The kinds, found by looking: each module here that defines `KIND` is one.
+
+A new kind is one new file in this folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from service.kinds.base import Kind
+
+
+@cache
+def kinds() -> dict[str, type[Kind]]:
+    """Every kind by its name."""
+    found: dict[str, type[Kind]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        kind = getattr(importlib.import_module(f"{__name__}.{module.name}"), "KIND", None)
+        if kind is not None:
+            found[kind.name] = kind
+    return found

@@ -1,0 +1,75 @@
+"""What a kind is: the engine of one loaded version, and the routes and endpoint of its family."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from service.contract import Manifest, TensorSpec
+from service.errors import ContractError
+from service.lanes import Lanes
+from service.loading import LoadedModel
+from service.metrics import ModelMetrics
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from service.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a loaded version works with: settings, lanes to run on, its model's metrics."""
+
+    settings: Settings
+    lanes: Lanes
+    metrics: ModelMetrics
+
+
+class Kind(abc.ABC):
+    """A family of models. An instance serves one loaded version."""
+
+    name: ClassVar[str]
+    inputs: ClassVar[dict[str, str]]
+    """Names and dtypes of the inputs that a graph of this kind has."""
+    outputs: ClassVar[dict[str, str]]
+    """Names and dtypes of the outputs that this kind reads; a graph may have more."""
+
+    def __init__(self, model: LoadedModel, bench: Bench) -> None:
+        self.check(model.manifest)
+        self.manifest = model.manifest
+
+    @classmethod
+    def check(cls, manifest: Manifest) -> None:
+        """Raise ContractError unless the manifest's tensors are those of this kind."""
+        if {spec.name: spec.dtype for spec in manifest.inputs} != cls.inputs:
+            raise ContractError(f"{manifest.name}: a {cls.name} has the inputs {cls.inputs}")
+        found = {spec.name: spec.dtype for spec in manifest.outputs}
+        for name, dtype in cls.outputs.items():
+            if found.get(name) != dtype:
+                raise ContractError(f"{manifest.name}: a {cls.name} has the output {name} {dtype}")
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Free threads; blocks until they end. Called when no request uses the version."""
+
+    @classmethod
+    @abc.abstractmethod
+    def routes(cls, runtime: Runtime) -> Sequence[Route]:
+        """HTTP routes of the family."""
+
+    @classmethod
+    @abc.abstractmethod
+    def endpoint(cls) -> Callable[..., Any]:
+        """The family's endpoint of the BentoML service: an async function whose `self` is it."""
+
+
+def fixed_axes(spec: TensorSpec, *axes: int) -> tuple[int, ...]:
+    """Sizes of the given axes of a tensor; raises ContractError if one is dynamic."""
+    sizes = tuple(spec.shape[axis] for axis in axes)
+    if not all(isinstance(size, int) for size in sizes):
+        raise ContractError(f"{spec.name} has shape {spec.shape}: axes {axes} must be fixed")
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,250 @@
+"""CNN: images in, classes out. `POST /v1/classify` and the endpoint `classify`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from typing_extensions import TypedDict
+
+from service.batcher import Answer, Batcher
+from service.errors import InvalidInputError, TooLargeError, TriptychError, UnsupportedMediaError
+from service.http.answers import error_answer, json_answer
+from service.http.bodies import media_type, read_body, read_form
+from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
+from service.images import decode_image
+from service.kinds.base import Bench, Kind, fixed_axes
+from service.loading import LoadedModel
+from service.metrics import RequestMeter
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
+
+_INLINE_BYTES = 16 * 1024
+"""Larger bodies are decoded on a thread; decoding a smaller one takes less than the detour."""
+DEFAULT_TOP_K = 5
+
+
+class Score(TypedDict):
+    """A class and its probability."""
+
+    label: str
+    index: int
+    score: float
+
+
+class Prediction(Score):
+    """The most likely class of one image, the `top` ones, and where the model looked.
+
+    `heatmap` [h][w] in 0..1 covers the centre square that the model saw.
+    """
+
+    top: list[Score]
+    heatmap: NotRequired[list[list[float]]]
+
+
+class Classification(TypedDict):
+    """One prediction per image, in order, and who made them."""
+
+    model: str
+    version: str
+    predictions: list[Prediction]
+
+
+class Cnn(Kind):
+    """A classifier: `image` uint8 [N, H, W, 3] -> `probability` [N, C], `heatmap` [N, h, w]."""
+
+    name = "cnn"
+    inputs = {"image": "uint8"}
+    outputs = {"probability": "float32", "heatmap": "float32"}
+
+    def __init__(self, model: LoadedModel, bench: Bench) -> None:
+        super().__init__(model, bench)
+        self.labels = model.manifest.labels
+        self.size = fixed_axes(model.manifest.input("image"), 1, 2)
+        self.batcher = Batcher(
+            model.session.run,
+            bench.lanes,
+            bench.metrics,
+            max_batch_rows=bench.settings.max_batch_rows,
+            max_queue_rows=bench.settings.max_queue_rows,
+        )
+
+    def close(self) -> None:
+        """Nothing to free: lanes are the worker's."""
+
+    async def classify(
+        self, images: Sequence[NDArray[np.uint8]], *, explain: bool, deadline_s: float
+    ) -> Answer:
+        """Run decoded images of this model's size, one row each."""
+        outputs = ("probability", "heatmap") if explain else ("probability",)
+        return await self.batcher.submit({"image": np.stack(images)}, outputs, timeout_s=deadline_s)
+
+    def describe(self, answer: Answer, top_k: int) -> Classification:
+        """Turn output rows into labels and scores."""
+        heatmap_Nhw = answer.outputs.get("heatmap")
+        predictions: list[Prediction] = []
+        for row, probability_C in enumerate(answer.outputs["probability"]):
+            order = np.argsort(-probability_C, kind="stable")[:top_k].tolist()
+            top: list[Score] = [
+                {
+                    "label": self.labels[index],
+                    "index": index,
+                    "score": round(float(probability_C[index]), 6),
+                }
+                for index in order
+            ]
+            prediction: Prediction = {**top[0], "top": top}
+            if heatmap_Nhw is not None:
+                prediction["heatmap"] = np.round(heatmap_Nhw[row].astype(float), 4).tolist()
+            predictions.append(prediction)
+        return {
+            "model": self.manifest.name,
+            "version": self.manifest.version,
+            "predictions": predictions,
+        }
+
+    @classmethod
+    def routes(cls, runtime: Runtime) -> Sequence[Route]:
+        """`POST /v1/classify`."""
+
+        async def classify(request: Request, meter: RequestMeter) -> Response:
+            settings = runtime.settings
+            query = request.query_params
+            unknown = set(query) - {"model", "top_k", "explain"}
+            if unknown:
+                raise InvalidInputError(
+                    f"{min(unknown)} is not a parameter; there is model, top_k, explain",
+                    field=min(unknown),
+                )
+            explain = _parse_flag(query.get("explain", "false"))
+            deadline_s = timeout_s(request, settings)
+            with runtime.registry.lease(cls, query.get("model")) as cnn:
+                meter.model = cnn.manifest.name
+                top_k = _parse_top_k(query.get("top_k"), len(cnn.labels))
+                cnn.batcher.admit(1)
+                files = await _read_images(request, runtime)
+                cnn.batcher.admit(len(files))
+                async with abandoned_on_disconnect(request):
+                    images = await _decode(files, cnn.size, runtime)
+                    answer = await cnn.classify(images, explain=explain, deadline_s=deadline_s)
+                return json_answer(cnn.describe(answer, top_k), headers=timing_headers(answer))
+
+        return [Route("/v1/classify", framed("classify", classify), methods=["POST"])]
+
+    @classmethod
+    def endpoint(cls) -> Callable[..., Any]:
+        """`classify(images, model, top_k, explain)` of the BentoML service."""
+
+        async def classify(
+            self: Any,
+            images: list[Path],
+            model: str = "",
+            top_k: int = DEFAULT_TOP_K,
+            explain: bool = False,
+        ) -> Classification:
+            """Classify images of any size and common format; one prediction each, in order."""
+            meter = RequestMeter("bentoml.classify")
+            runtime: Runtime = self.runtime
+            try:
+                _check_count(len(images), runtime)
+                with runtime.registry.lease(cls, model or None) as cnn:
+                    meter.model = cnn.manifest.name
+                    top_k = _parse_top_k(str(top_k), len(cnn.labels))
+                    cnn.batcher.admit(len(images))
+                    files = [await asyncio.to_thread(path.read_bytes) for path in images]
+                    decoded = await _decode(files, cnn.size, runtime)
+                    answer = await cnn.classify(
+                        decoded, explain=explain, deadline_s=runtime.settings.request_timeout_s
+                    )
+                    meter.close("ok")
+                    return cnn.describe(answer, top_k)
+            except TriptychError as error:
+                meter.fail(error)
+                return error_answer(error)  # type: ignore[return-value]  # BentoML sends it as is
+
+        return classify
+
+
+KIND = Cnn
+
+
+async def _read_images(request: Request, runtime: Runtime) -> list[bytes]:
+    settings = runtime.settings
+    media = media_type(request)
+    if media == "application/json" or media.startswith("text/"):
+        raise UnsupportedMediaError(
+            "send the image's bytes as the body, or one or many as multipart/form-data; "
+            f"not {media}",
+            field="content-type",
+        )
+    if media != "multipart/form-data":
+        return [await read_body(request, max_bytes=settings.max_body_bytes)]
+    form = await read_form(
+        request, max_bytes=settings.max_body_bytes, max_files=settings.max_images
+    )
+    async with form:
+        files: list[bytes] = []
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                raise InvalidInputError(
+                    f"{name} is a text field; parameters go into the query, images into files",
+                    field=name,
+                )
+            files.append(await value.read())
+    _check_count(len(files), runtime)
+    return files
+
+
+def _check_count(count: int, runtime: Runtime) -> None:
+    if count == 0:
+        raise InvalidInputError("there is no image in the request", field="images")
+    if count > runtime.settings.max_images:
+        raise TooLargeError(
+            f"{count} images in a request; the limit is {runtime.settings.max_images}",
+            field="images",
+        )
+
+
+async def _decode(
+    files: Sequence[bytes], size: tuple[int, ...], runtime: Runtime
+) -> list[NDArray[np.uint8]]:
+    height, width = size
+    max_pixels = runtime.settings.max_image_pixels
+
+    def decode(index: int) -> NDArray[np.uint8]:
+        field = "image" if len(files) == 1 else f"images[{index}]"
+        return decode_image(
+            files[index], height=height, width=width, max_pixels=max_pixels, field=field
+        )
+
+    if len(files) == 1 and len(files[0]) <= _INLINE_BYTES:
+        return [decode(0)]
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        runtime.decoders, lambda: [decode(index) for index in range(len(files))]
+    )
+
+
+def _parse_flag(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise InvalidInputError(f"explain must be true or false, not {text!r}", field="explain")
+    return text.lower() in ("true", "1")
+
+
+def _parse_top_k(text: str | None, classes: int) -> int:
+    if text is None:
+        return min(DEFAULT_TOP_K, classes)
+    if not text.isdecimal() or not 1 <= int(text) <= classes:
+        raise InvalidInputError(
+            f"top_k must be a whole number from 1 to {classes}, not {text!r}", field="top_k"
+        )
+    return int(text)

@@ -1,0 +1,299 @@
+"""GAN: classes in, pictures out. `/v1/images/generations`, `/v1/sample`, endpoint `sample`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from typing_extensions import TypedDict
+
+from service.batcher import Answer, Batcher
+from service.errors import InvalidInputError, TooLargeError, TriptychError
+from service.http.answers import error_answer, json_answer
+from service.http.bodies import read_json
+from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
+from service.images import encode_base64, encode_png, tile
+from service.kinds.base import Bench, Kind, fixed_axes
+from service.loading import LoadedModel
+from service.metrics import RequestMeter
+from service.noise import MAX_SEED, fresh_seed, normal
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
+
+Seed = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEED)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Picture(TypedDict):
+    """A drawn picture: its class, and a PNG in base64."""
+
+    label: str
+    index: int
+    b64_json: str
+
+
+class Gallery(TypedDict):
+    """Pictures in the order asked for; the same seed draws them again."""
+
+    model: str
+    version: str
+    seed: int
+    images: list[Picture]
+
+
+class _SampleRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Picture i is of class `labels[i % len(labels)]`; no labels: every class in turn."""
+
+    model: str | None = None
+    labels: list[str] = []
+    n: Count | None = None
+    seed: Seed | None = None
+    columns: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+
+
+class _GenerationRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """OpenAI's image request, and `seed`; fields that only tune other models are not read."""
+
+    prompt: str
+    model: str | None = None
+    n: Count | None = 1
+    size: str | None = None
+    response_format: Literal["b64_json", "url"] | None = "b64_json"
+    seed: Seed | None = None
+    user: str | None = None
+
+
+_sample_decoder = msgspec.json.Decoder(_SampleRequest)
+_generation_decoder = msgspec.json.Decoder(_GenerationRequest)
+
+
+class Gan(Kind):
+    """A generator: `noise` float32 [N, Z], `label` int64 [N] -> `image` uint8 [N, H, W, 3]."""
+
+    name = "gan"
+    inputs = {"noise": "float32", "label": "int64"}
+    outputs = {"image": "uint8"}
+
+    def __init__(self, model: LoadedModel, bench: Bench) -> None:
+        super().__init__(model, bench)
+        self.labels = model.manifest.labels
+        (self._noise_width,) = fixed_axes(model.manifest.input("noise"), 1)
+        self.size = fixed_axes(model.manifest.output("image"), 1, 2)
+        self.batcher = Batcher(
+            model.session.run,
+            bench.lanes,
+            bench.metrics,
+            max_batch_rows=bench.settings.max_batch_rows,
+            max_queue_rows=bench.settings.max_queue_rows,
+        )
+
+    def close(self) -> None:
+        """Nothing to free: lanes are the worker's."""
+
+    async def draw(self, classes: Sequence[int], seed: int, *, deadline_s: float) -> Answer:
+        """Draw one picture per class; picture i depends on the seed, i and its class alone."""
+        inputs: dict[str, NDArray[Any]] = {
+            "noise": normal(seed, 0, len(classes), self._noise_width),
+            "label": np.array(classes, dtype=np.int64),
+        }
+        return await self.batcher.submit(inputs, ("image",), timeout_s=deadline_s)
+
+    def indices(self, labels: Sequence[str], n: int | None) -> list[int]:
+        """Class indices of n pictures that go through `labels` in turn."""
+        index_of = {label.lower(): index for index, label in enumerate(self.labels)}
+        chosen: list[int] = []
+        for position, label in enumerate(labels):
+            index = index_of.get(label.lower())
+            if index is None:
+                raise InvalidInputError(
+                    f"there is no class {label!r}; there is {', '.join(self.labels)}",
+                    field=f"labels[{position}]",
+                )
+            chosen.append(index)
+        chosen = chosen or list(range(len(self.labels)))
+        count = len(chosen) if n is None else n
+        return [chosen[position % len(chosen)] for position in range(count)]
+
+    def index_in_prompt(self, prompt: str) -> int:
+        """The one class whose name occurs in the prompt as a word, singular or plural."""
+        found = [
+            index
+            for index, label in enumerate(self.labels)
+            if re.search(rf"\b{re.escape(label)}s?\b", prompt, flags=re.IGNORECASE)
+        ]
+        if len(found) != 1:
+            what = "no class" if not found else "more than one class"
+            raise InvalidInputError(
+                f"the prompt names {what}; it must name one of {', '.join(self.labels)}",
+                field="prompt",
+            )
+        return found[0]
+
+    def gallery(self, image_NHWC: NDArray[np.uint8], classes: list[int], seed: int) -> Gallery:
+        """Pictures with their classes, each a PNG in base64."""
+        return {
+            "model": self.manifest.name,
+            "version": self.manifest.version,
+            "seed": seed,
+            "images": [
+                {
+                    "label": self.labels[index],
+                    "index": index,
+                    "b64_json": encode_base64(encode_png(image_HWC)),
+                }
+                for index, image_HWC in zip(classes, image_NHWC, strict=True)
+            ],
+        }
+
+    @classmethod
+    def routes(cls, runtime: Runtime) -> Sequence[Route]:
+        """`POST /v1/sample` and OpenAI's `POST /v1/images/generations`."""
+        settings = runtime.settings
+
+        async def encode(work: Callable[[], Any]) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(runtime.decoders, work)
+
+        async def sample(request: Request, meter: RequestMeter) -> Response:
+            asked = await read_json(request, _sample_decoder, max_bytes=settings.max_body_bytes)
+            deadline_s = timeout_s(request, settings)
+            as_json = _wants_json(request)
+            with runtime.registry.lease(cls, asked.model) as gan:
+                meter.model = gan.manifest.name
+                _check_count(asked.n or len(asked.labels), settings.max_images)
+                classes = gan.indices(asked.labels, asked.n)
+                seed = fresh_seed() if asked.seed is None else asked.seed
+                async with abandoned_on_disconnect(request):
+                    answer = await gan.draw(classes, seed, deadline_s=deadline_s)
+                    image_NHWC = answer.outputs["image"]
+                    headers = timing_headers(answer) | {
+                        "x-model": gan.manifest.name,
+                        "x-model-version": gan.manifest.version,
+                        "x-seed": str(seed),
+                    }
+                    if as_json:
+                        gallery = await encode(lambda: gan.gallery(image_NHWC, classes, seed))
+                        return json_answer(gallery, headers=headers)
+                    if len(image_NHWC) == 1:
+                        sheet = image_NHWC[0]
+                    else:
+                        columns = asked.columns or _columns(len(image_NHWC), len(asked.labels))
+                        sheet = tile(image_NHWC, columns=columns)
+                    png = await encode(lambda: encode_png(sheet))
+                return Response(png, media_type="image/png", headers=headers)
+
+        async def generate(request: Request, meter: RequestMeter) -> Response:
+            asked = await read_json(request, _generation_decoder, max_bytes=settings.max_body_bytes)
+            deadline_s = timeout_s(request, settings)
+            with runtime.registry.lease(cls, asked.model) as gan:
+                meter.model = gan.manifest.name
+                count = 1 if asked.n is None else asked.n
+                _check_count(count, settings.max_images)
+                _check_size(asked.size, gan.size)
+                if asked.response_format == "url":
+                    raise InvalidInputError(
+                        "response_format must be b64_json: pictures are not kept to be linked to",
+                        field="response_format",
+                    )
+                classes = [gan.index_in_prompt(asked.prompt)] * count
+                seed = fresh_seed() if asked.seed is None else asked.seed
+                async with abandoned_on_disconnect(request):
+                    answer = await gan.draw(classes, seed, deadline_s=deadline_s)
+                    gallery = await encode(
+                        lambda: gan.gallery(answer.outputs["image"], classes, seed)
+                    )
+                content = {
+                    "created": int(time.time()),
+                    "data": [{"b64_json": image["b64_json"]} for image in gallery["images"]],
+                    "model": gallery["model"],
+                    "version": gallery["version"],
+                    "seed": seed,
+                }
+                return json_answer(content, headers=timing_headers(answer))
+
+        return [
+            Route("/v1/sample", framed("sample", sample), methods=["POST"]),
+            Route("/v1/images/generations", framed("images", generate), methods=["POST"]),
+        ]
+
+    @classmethod
+    def endpoint(cls) -> Callable[..., Any]:
+        """`sample(labels, n, seed, model)` of the BentoML service."""
+
+        async def sample(
+            self: Any,
+            labels: list[str] = [],  # noqa: B006  # BentoML makes the schema of the default
+            n: int | None = None,
+            seed: int | None = None,
+            model: str = "",
+        ) -> Gallery:
+            """Draw pictures of the classes named in `labels`, in turn; each a PNG in base64."""
+            meter = RequestMeter("bentoml.sample")
+            runtime: Runtime = self.runtime
+            try:
+                asked = msgspec.convert({"labels": labels, "n": n, "seed": seed}, _SampleRequest)
+                _check_count(asked.n or len(labels), runtime.settings.max_images)
+                with runtime.registry.lease(cls, model or None) as gan:
+                    meter.model = gan.manifest.name
+                    classes = gan.indices(labels, asked.n)
+                    used = fresh_seed() if asked.seed is None else asked.seed
+                    answer = await gan.draw(
+                        classes, used, deadline_s=runtime.settings.request_timeout_s
+                    )
+                    meter.close("ok")
+                    return gan.gallery(answer.outputs["image"], classes, used)
+            except msgspec.ValidationError as error:
+                refused = InvalidInputError(str(error))
+                meter.fail(refused)
+                return error_answer(refused)  # type: ignore[return-value]  # sent as it is
+            except TriptychError as error:
+                meter.fail(error)
+                return error_answer(error)  # type: ignore[return-value]  # sent as it is
+
+        return sample
+
+
+KIND = Gan
+
+
+def _wants_json(request: Request) -> bool:
+    """PNG unless the client prefers JSON; anything else cannot be had."""
+    accept = request.headers.get("accept", "*/*")
+    for part in accept.split(","):
+        media = part.partition(";")[0].strip().lower()
+        if media in ("image/png", "image/*", "*/*", ""):
+            return False
+        if media == "application/json":
+            return True
+    raise InvalidInputError(
+        f"accept must allow image/png or application/json, not {accept!r}", field="accept"
+    )
+
+
+def _columns(images: int, labels: int) -> int:
+    """One column per class asked for when they fill whole rows, else near a square."""
+    if 1 < labels < images and images % labels == 0:
+        return labels
+    return max(1, round(images**0.5))
+
+
+def _check_count(count: int, limit: int) -> None:
+    if count > limit:
+        raise TooLargeError(f"n is {count} pictures; the limit is {limit}", field="n")
+
+
+def _check_size(size: str | None, native: tuple[int, ...]) -> None:
+    height, width = native
+    if size not in (None, "auto", f"{width}x{height}"):
+        raise InvalidInputError(
+            f"size must be {width}x{height}, the size that this model draws", field="size"
+        )

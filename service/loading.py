@@ -1,0 +1,122 @@
+"""From a version's folder to a graph that may serve: verified, loaded, warmed, proven.
+
+A version that fails any step is refused with the reason; nothing of it is served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.contract import GOLDEN_FILE, Manifest, TensorSpec
+from service.errors import ContractError, GoldenMismatchError
+from service.session import Arrays, Provider, Session, random_arrays
+from service.store import Store
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A version that passed every check."""
+
+    manifest: Manifest
+    session: Session
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Name and version, for messages."""
+        return f"{self.manifest.name} {self.manifest.version}"
+
+
+def load(
+    store: Store, name: str, version: str, *, provider: Provider, warm_rows: tuple[int, ...]
+) -> LoadedModel:
+    """Verify hashes, load the graph, compare it with its manifest, warm it, match golden outputs.
+
+    Args:
+        store: where it lies.
+        name: the model.
+        version: the version.
+        provider: where it will run.
+        warm_rows: batch sizes to run once, so that no request pays for first-run allocations.
+
+    Raises:
+        ContractError: any step failed; the message says which.
+
+    """
+    manifest = store.verified(name, version)
+    folder = store.folder(name, version)
+    session = Session(folder / manifest.graph, provider=provider)
+    model = LoadedModel(manifest, session, folder)
+    _check_tensors(model, "input", manifest.inputs, session.inputs)
+    _check_tensors(model, "output", manifest.outputs, session.outputs)
+    _match_golden(model)
+    _warm(model, warm_rows)
+    return model
+
+
+def _check_tensors(
+    model: LoadedModel,
+    what: str,
+    specs: tuple[TensorSpec, ...],
+    found: dict[str, tuple[str, tuple[int | str, ...]]],
+) -> None:
+    declared = {spec.name: (spec.dtype, spec.shape) for spec in specs}
+    if declared != found:
+        raise ContractError(
+            f"{model.label}: the graph's {what}s are {found}, its manifest says {declared}"
+        )
+
+
+def golden(folder: Path) -> tuple[Arrays, Arrays]:
+    """Read `golden.npz`: inputs and outputs by tensor name; raises ContractError if it cannot."""
+    inputs: Arrays = {}
+    outputs: Arrays = {}
+    try:
+        with np.load(folder / GOLDEN_FILE, allow_pickle=False) as archive:
+            for key in archive.files:
+                side, _, tensor = key.partition(".")
+                {"input": inputs, "output": outputs}[side][tensor] = archive[key]
+    except (OSError, ValueError, KeyError) as error:
+        raise ContractError(f"{folder / GOLDEN_FILE} cannot be read: {error}") from error
+    return inputs, outputs
+
+
+def _match_golden(model: LoadedModel) -> None:
+    inputs, expected = golden(model.folder)
+    limits = model.manifest.golden.max_abs_error
+    if set(inputs) != set(model.session.inputs) or set(expected) != set(limits) or not expected:
+        raise ContractError(f"{model.label}: {GOLDEN_FILE} does not hold what the manifest says")
+    found = model.session.run(inputs, sorted(expected))
+    for name, expected_array in expected.items():
+        if found[name].shape != expected_array.shape:
+            raise GoldenMismatchError(
+                f"{model.label}: golden output {name} has shape {found[name].shape}, "
+                f"expected {expected_array.shape}"
+            )
+        difference = np.abs(found[name].astype(np.float64) - expected_array.astype(np.float64))
+        worst = float(difference.max(initial=0.0))
+        if not worst <= limits[name]:  # `not <=` refuses NaN as well
+            raise GoldenMismatchError(
+                f"{model.label}: golden output {name} differs by {worst:g}; "
+                f"the limit is {limits[name]:g}"
+            )
+
+
+def _warm(model: LoadedModel, warm_rows: tuple[int, ...]) -> None:
+    high = {
+        spec.name: int(spec.maximum) + 1
+        for spec in model.manifest.inputs
+        if spec.maximum is not None and spec.dtype != "float32"
+    }
+    rng = np.random.default_rng(0)
+    for rows in warm_rows:
+        axes = {
+            axis: rows if axis == "N" else 1
+            for _, shape in model.session.inputs.values()
+            for axis in shape
+            if isinstance(axis, str)
+        }
+        model.session.run(random_arrays(model.session.inputs, axes, rng, high))

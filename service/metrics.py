@@ -1,0 +1,123 @@
+"""Prometheus metrics: bounded label values, and right across worker processes.
+
+Made before anything else touches prometheus_client, so that PROMETHEUS_MULTIPROC_DIR (set by the
+server that starts the workers) decides where samples are kept. Labels are model names, route
+names and outcomes, all from closed sets: a client cannot make a new series.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Literal
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.errors import (
+    DeadlineExceededError,
+    NotReadyError,
+    OverloadedError,
+    TriptychError,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+Outcome = Literal["ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error"]
+
+_SECONDS = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+_ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 256)
+
+REQUESTS = Counter(
+    "triptych_requests", "Requests by model, route and outcome", ["model", "route", "outcome"]
+)
+REQUEST_SECONDS = Histogram(
+    "triptych_request_seconds",
+    "Time from a request's arrival to its answer's end",
+    ["model", "route"],
+    buckets=_SECONDS,
+)
+BATCH_ROWS = Histogram("triptych_batch_rows", "Rows in a run", ["model"], buckets=_ROWS)
+QUEUE_SECONDS = Histogram(
+    "triptych_queue_seconds",
+    "Time a request waited for its first run",
+    ["model"],
+    buckets=_SECONDS,
+)
+INFERENCE_SECONDS = Histogram(
+    "triptych_inference_seconds", "Time of a run in onnxruntime", ["model"], buckets=_SECONDS
+)
+QUEUE_ROWS = Gauge("triptych_queue_rows", "Rows waiting", ["model"], multiprocess_mode="livesum")
+MODEL_INFO = Gauge(
+    "triptych_model_info",
+    "1 for the version that is served",
+    ["model", "version", "kind"],
+    multiprocess_mode="livemax",
+)
+LOAD_FAILURES = Counter(
+    "triptych_model_load_failures", "Versions that failed verification or loading", ["model"]
+)
+SWAPS = Counter("triptych_model_swaps", "Swaps to another version while serving", ["model"])
+
+
+class ModelMetrics:
+    """The series of one model, bound once so that the hot path looks nothing up."""
+
+    def __init__(self, model: str) -> None:
+        self.batch_rows = BATCH_ROWS.labels(model)
+        self.queue_seconds = QUEUE_SECONDS.labels(model)
+        self.inference_seconds = INFERENCE_SECONDS.labels(model)
+        self.queue_rows = QUEUE_ROWS.labels(model)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Classify an error for the `outcome` label."""
+    if isinstance(error, OverloadedError):
+        return "overloaded"
+    if isinstance(error, NotReadyError):
+        return "not_ready"
+    if isinstance(error, DeadlineExceededError):
+        return "deadline"
+    if isinstance(error, TriptychError) and error.status < 500:
+        return "invalid"
+    return "error" if isinstance(error, Exception) else "cancelled"
+
+
+class RequestMeter:
+    """Counts and times one request; `model` is set once the request has named a known one."""
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+        self.model = ""
+        self.deferred = False
+        """Set by a streaming answer, which closes the meter when its stream ends."""
+        self._start_s = time.perf_counter()
+
+    def close(self, outcome: Outcome) -> None:
+        """Record the outcome; the time is recorded for requests that were answered in full."""
+        REQUESTS.labels(self.model, self.route, outcome).inc()
+        if outcome == "ok":
+            elapsed_s = time.perf_counter() - self._start_s
+            REQUEST_SECONDS.labels(self.model, self.route).observe(elapsed_s)
+
+    def fail(self, error: BaseException) -> None:
+        """Record the error's outcome."""
+        self.close(outcome_of(error))
+
+
+def exposition() -> bytes:
+    """Every series of every worker in Prometheus' text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

@@ -1,0 +1,53 @@
+"""Random numbers that depend on the seed and the row alone.
+
+Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is counter-based:
+its key is (seed, row), its counter the position. So the same request draws the same numbers
+whatever else is in its batch, and on every worker and replica.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SEED = 2**63 - 1
+_BLOCK = 256  # uniforms drawn at a time: one call per 256 characters
+
+
+def fresh_seed() -> int:
+    """A seed for a request that names none, in [0, 2**53): exact in every JSON reader."""
+    return secrets.randbelow(2**53)
+
+
+def _generator(seed: int, row: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, row], dtype=np.uint64)))
+
+
+def normal(seed: int, first_row: int, rows: int, width: int) -> NDArray[np.float32]:
+    """Standard normal float32 [rows, width]; row i depends on (seed, first_row + i) alone."""
+    noise_NZ = np.empty((rows, width), dtype=np.float32)
+    for index in range(rows):
+        noise_NZ[index] = _generator(seed, first_row + index).standard_normal(
+            width, dtype=np.float32
+        )
+    return noise_NZ
+
+
+class Uniforms:
+    """The endless sequence of uniforms in [0, 1) of (seed, row), float64."""
+
+    def __init__(self, seed: int, row: int) -> None:
+        self._generator = _generator(seed, row)
+        self._block: list[float] = []
+        self._next = 0
+
+    def draw(self) -> float:
+        """The next one."""
+        if self._next == len(self._block):
+            self._block = self._generator.random(_BLOCK).tolist()
+            self._next = 0
+        value = self._block[self._next]
+        self._next += 1
+        return value

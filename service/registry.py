@@ -1,0 +1,188 @@
+"""Which version of each model is served, and how one takes over from another.
+
+A request holds a lease on the version it began with; a version that has been replaced is closed
+when its last lease ends. A version that cannot be loaded is never served: the one before it goes
+on, and the failure is logged, counted and shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from service import metrics
+from service.errors import ContractError, NotReadyError, UnknownNameError
+from service.kinds import kinds
+from service.kinds.base import Bench, Kind
+from service.lanes import Lanes
+from service.loading import load
+from service.metrics import ModelMetrics
+from service.settings import Settings
+from service.store import Store
+
+K = TypeVar("K", bound=Kind)
+log = logging.getLogger("triptych.registry")
+
+
+class _Served:
+    """A loaded version and how many requests use it."""
+
+    def __init__(self, engine: Kind) -> None:
+        self.engine = engine
+        self.leases = 0
+        self.replaced = False
+
+
+class Registry:
+    """The served versions. Used from one event loop only."""
+
+    def __init__(self, settings: Settings, store: Store, lanes: Lanes) -> None:
+        self._settings = settings
+        self._store = store
+        self._lanes = lanes
+        self._served: dict[str, _Served] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.expected: list[str] = []
+        self.problems: dict[str, str] = {}
+        """Why a model's current version is not served, by model."""
+
+    # --- reading --------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model of the store serves its current version."""
+        return bool(self.expected) and not self.problems and set(self.expected) <= set(self._served)
+
+    def engines(self) -> list[Kind]:
+        """The engines now served, by model name."""
+        return [self._served[name].engine for name in sorted(self._served)]
+
+    @contextmanager
+    def lease(self, kind: type[K], name: str | None) -> Iterator[K]:
+        """Hold the served version of a model of `kind`; `name` None is the kind's first model.
+
+        Raises:
+            UnknownNameError: no model of that kind has this name.
+            NotReadyError: it is not loaded.
+
+        """
+        served = self._find(kind, name)
+        assert isinstance(served.engine, kind)
+        served.leases += 1
+        try:
+            yield served.engine
+        finally:
+            served.leases -= 1
+            self._close_if_done(served)
+
+    def _find(self, kind: type[K], name: str | None) -> _Served:
+        names = [known for known, served in self._served.items() if isinstance(served.engine, kind)]
+        if name is None and names:
+            return self._served[min(names)]
+        if name in names:
+            return self._served[name]
+        if name is None or name in self.expected:
+            if name is not None and name in self._served:
+                other = self._served[name].engine.name
+                raise UnknownNameError(f"{name} is a {other}, not a {kind.name}", field="model")
+            raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
+        raise UnknownNameError(
+            f"there is no {kind.name} called {name!r}; there is: {', '.join(names) or 'none'}",
+            field="model",
+        )
+
+    # --- loading --------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Load the current version of every model, all at once."""
+        try:
+            self.expected = self._store.names()
+        except ContractError as error:
+            log.error("%s", error)
+            self.problems["store"] = str(error)
+            return
+        if not self.expected:
+            self.problems["store"] = f"no model is published in {self._store.root.absolute()}"
+            log.error("%s", self.problems["store"])
+        await asyncio.gather(*(self.refresh(name) for name in self.expected))
+
+    async def follow(self) -> None:
+        """Swap whenever CURRENT is replaced, until cancelled."""
+        async for names in self._store.changes():
+            for name in sorted(names):
+                if name not in self.expected:
+                    self.expected.append(name)
+                await self.refresh(name)
+
+    async def refresh(self, name: str) -> bool:
+        """Serve the version that CURRENT names; True if it is served afterwards."""
+        async with self._loading.setdefault(name, asyncio.Lock()):
+            served = self._served.get(name)
+            start_s = time.perf_counter()
+            try:
+                version = self._store.current(name)
+                if served is None or served.engine.manifest.version != version:
+                    engine = await asyncio.get_running_loop().run_in_executor(
+                        None, self._load, name, version
+                    )
+                    self._swap(name, engine, time.perf_counter() - start_s)
+            except Exception as error:  # whatever it is, the version before it goes on
+                self.problems[name] = str(error)
+                metrics.LOAD_FAILURES.labels(name).inc()
+                going_on = f"; {served.engine.manifest.version} goes on" if served else ""
+                log.error("%s is not served: %s%s", name, error, going_on)
+                return False
+            self.problems.pop(name, None)
+            return True
+
+    def _load(self, name: str, version: str) -> Kind:
+        model = load(
+            self._store,
+            name,
+            version,
+            provider=self._settings.provider,
+            warm_rows=(1, self._settings.max_batch_rows),
+        )
+        kind = kinds().get(model.manifest.kind)
+        if kind is None:
+            raise ContractError(
+                f"{model.label} is a {model.manifest.kind}; known kinds: {', '.join(kinds())}"
+            )
+        return kind(model, Bench(self._settings, self._lanes, ModelMetrics(name)))
+
+    def _swap(self, name: str, engine: Kind, elapsed_s: float) -> None:
+        before = self._served.get(name)
+        self._served[name] = _Served(engine)
+        manifest = engine.manifest
+        metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(1)
+        log.info("%s serves %s after %.2f s", name, manifest.version, elapsed_s)
+        if before is not None:
+            metrics.SWAPS.labels(name).inc()
+            old = before.engine.manifest
+            metrics.MODEL_INFO.labels(name, old.version, old.kind).set(0)
+            before.replaced = True
+            self._close_if_done(before)
+
+    def _close_if_done(self, served: _Served) -> None:
+        if served.replaced and served.leases == 0:
+            # In a thread: closing waits for the engine's own threads.
+            task = asyncio.ensure_future(_in_thread(served.engine.close))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close every version; called when no request is left."""
+        for served in self._served.values():
+            served.replaced = True
+            self._close_if_done(served)
+        await asyncio.gather(*self._closing)
+        self._served.clear()
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, work)

@@ -1,0 +1,140 @@
+"""Settings from `TRIPTYCH_*` environment variables; a misspelt one stops the start.
+
+Each field of `Settings` is one variable: `max_body_bytes` is `TRIPTYCH_MAX_BODY_BYTES`.
+`python -m service.settings` prints the table that the README shows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from service.errors import SettingsError
+from service.session import Provider
+
+PREFIX = "TRIPTYCH_"
+OTHERS = frozenset({"TRIPTYCH_DATA", "TRIPTYCH_RUNS"})
+"""Variables with our prefix that belong to training and tests, which may share a shell."""
+
+
+def _setting(default: Any, help_: str, *, minimum: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help_, "minimum": minimum})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator can set. Units are in the names."""
+
+    store: Path = _setting(Path("models"), "folder of published models")
+    provider: Provider = _setting("cpu", "onnxruntime provider: cpu or cuda")
+    workers: int = _setting(1, "worker processes", minimum=1)
+    threads: int = _setting(
+        0, "batches run at once per worker; 0: the cores this worker may use", minimum=0
+    )
+    arena_mib: int = _setting(1024, "most memory onnxruntime may hold per worker", minimum=16)
+    max_batch_rows: int = _setting(64, "most rows in one run of a graph", minimum=1)
+    max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
+    max_body_bytes: int = _setting(16 * 2**20, "largest request body", minimum=1024)
+    max_image_pixels: int = _setting(50_000_000, "largest image, width times height", minimum=1)
+    max_images: int = _setting(256, "most images in a request to classify or draw", minimum=1)
+    max_prompt_chars: int = _setting(8192, "longest prompt", minimum=1)
+    max_tokens: int = _setting(4096, "most characters a completion may have", minimum=1)
+    max_choices: int = _setting(16, "most completions in a request: prompts times n", minimum=1)
+    request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
+    watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
+
+    @property
+    def lanes(self) -> int:
+        """Batches run at once in one worker."""
+        return self.threads or max(1, usable_cores() // self.workers)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingsError: an unknown variable (names the nearest known one), a value of the wrong
+                type, or one below its minimum.
+
+        """
+        environment = os.environ if environment is None else environment
+        known = {PREFIX + item.name.upper(): item for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environment.items():
+            if not variable.startswith(PREFIX) or variable in OTHERS:
+                continue
+            if variable not in known:
+                near = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)[0]
+                raise SettingsError(
+                    f"{variable} is not a setting; did you mean {near}?", field=variable
+                )
+            item = known[variable]
+            try:
+                values[item.name] = _parse(item.type, text)
+            except (msgspec.ValidationError, ValueError) as error:
+                raise SettingsError(f"{variable}={text!r}: {error}", field=variable) from error
+            minimum = item.metadata["minimum"]
+            # `not >=` also refuses NaN.
+            if minimum is not None and not values[item.name] >= minimum:
+                raise SettingsError(
+                    f"{variable}={text!r} must be at least {minimum}", field=variable
+                )
+        return cls(**values)
+
+
+def _parse(annotation: Any, text: str) -> Any:
+    types: dict[str, Any] = {"int": int, "float": float, "bool": bool, "Provider": Provider}
+    if annotation == "Path":
+        if not text:
+            raise ValueError("is empty")
+        return Path(text)
+    return msgspec.convert(text, types[annotation], strict=False)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity mask, capped by the cgroup's CPU quota."""
+    cores = float(len(os.sched_getaffinity(0)))
+    for read in (_cgroup_v2_quota, _cgroup_v1_quota):
+        quota = read()
+        if quota is not None:
+            cores = min(cores, quota)
+            break
+    return max(1, int(cores))
+
+
+def _cgroup_v2_quota() -> float | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else float(quota) / float(period)
+
+
+def _cgroup_v1_quota() -> float | None:
+    folder = Path("/sys/fs/cgroup/cpu")
+    try:
+        quota = float((folder / "cpu.cfs_quota_us").read_text())
+        period = float((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if quota <= 0 else quota / period
+
+
+def table() -> str:
+    """Every setting as a Markdown table: variable, default, meaning."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for item in fields(Settings):
+        assert item.default is not MISSING
+        default = str(item.default).lower() if item.type == "bool" else item.default
+        lines.append(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['help']} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
