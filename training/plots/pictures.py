@@ -1,0 +1,124 @@
+"""Sheets of pictures: samples by class, nearest neighbours, heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from training.plots.drawing import save_small
+
+Pictures = NDArray[np.uint8]
+
+GAP_PX = 3
+FONT_PX = 14
+_INK = (30, 30, 30)
+_PAPER = (255, 255, 255)
+
+
+def plot_samples(
+    image_NHWC: Pictures,
+    label_N: NDArray[np.int64],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    per_class: int = 10,
+    cell_px: int = 64,
+) -> Path:
+    """A row per class, with its name and its first `per_class` pictures."""
+    rows = [
+        [(picture, "") for picture in image_NHWC[label_N == index][:per_class]]
+        for index in range(len(classes))
+    ]
+    return _sheet(rows, list(classes), path, cell_px=cell_px)
+
+
+def plot_neighbours(
+    sample_QHWC: Pictures,
+    neighbour_QKHWC: Pictures,
+    distance_QK: NDArray[np.floating],
+    path: Path,
+    *,
+    names: Sequence[str] | None = None,
+    cell_px: int = 64,
+) -> Path:
+    """A row per sample: the sample first, then its nearest training pictures with distances."""
+    rows = [
+        [
+            (sample, "sample"),
+            *((near, f"{away:.3g}") for near, away in zip(nears, aways, strict=True)),
+        ]
+        for sample, nears, aways in zip(sample_QHWC, neighbour_QKHWC, distance_QK, strict=True)
+    ]
+    return _sheet(rows, list(names or [""] * len(rows)), path, cell_px=cell_px)
+
+
+def plot_heatmaps(
+    image_NHWC: Pictures,
+    heatmap_NHW: NDArray[np.floating],
+    captions: Sequence[str],
+    path: Path,
+    *,
+    columns: int = 5,
+    cell_px: int = 128,
+) -> Path:
+    """Pictures with their class activation laid over: bright where the class was seen.
+
+    Heat maps are 0 to 1, of any size; `captions` holds one short line per picture.
+    """
+    overlaid = [
+        (_overlay(picture, heat, cell_px), caption)
+        for picture, heat, caption in zip(image_NHWC, heatmap_NHW, captions, strict=True)
+    ]
+    rows = [overlaid[start : start + columns] for start in range(0, len(overlaid), columns)]
+    return _sheet(rows, [""] * len(rows), path, cell_px=cell_px)
+
+
+def _overlay(image_HWC: Pictures, heat_HW: NDArray[np.floating], side: int) -> Pictures:
+    picture = Image.fromarray(image_HWC).resize((side, side), Image.Resampling.BICUBIC)
+    heat = Image.fromarray((np.clip(heat_HW, 0, 1) * 255).astype(np.uint8))
+    smooth = np.asarray(heat.resize((side, side), Image.Resampling.BICUBIC)) / 255.0
+    colour = mpl.colormaps["inferno"](smooth)[..., :3] * 255.0
+    grey = np.asarray(picture.convert("L"), np.float64)[..., None]
+    mixed: Pictures = (0.45 * grey + 0.55 * colour).astype(np.uint8)
+    return mixed
+
+
+def _sheet(
+    rows: Sequence[Sequence[tuple[Pictures, str]]],
+    names: Sequence[str],
+    path: Path,
+    *,
+    cell_px: int,
+) -> Path:
+    """Lay out rows of (picture, caption) with a name before each row, and write the sheet."""
+    font = ImageFont.load_default(FONT_PX)
+    margin = max((round(font.getlength(name)) for name in names), default=0)
+    left = margin + 3 * GAP_PX if margin else GAP_PX
+    captioned = any(caption for row in rows for _, caption in row)
+    step_x, step_y = cell_px + GAP_PX, cell_px + GAP_PX + (FONT_PX + GAP_PX if captioned else 0)
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (left + columns * step_x, GAP_PX + len(rows) * step_y), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for row, (cells, name) in enumerate(zip(rows, names, strict=True)):
+        top = GAP_PX + row * step_y
+        pen.text((GAP_PX, top + cell_px / 2), name, fill=_INK, font=font, anchor="lm")
+        for column, (picture, caption) in enumerate(cells):
+            x = left + column * step_x
+            sheet.paste(_enlarge(picture, cell_px), (x, top))
+            pen.text(
+                (x + cell_px / 2, top + cell_px + 1), caption, fill=_INK, font=font, anchor="ma"
+            )
+    return save_small(sheet, path)
+
+
+def _enlarge(image_HWC: Pictures, cell_px: int) -> Image.Image:
+    """To the cell's size; by whole pixels where it is a multiple, so that nothing is invented."""
+    image = Image.fromarray(image_HWC)
+    whole = cell_px % image.width == 0 and cell_px % image.height == 0
+    method = Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC
+    return image.resize((cell_px, cell_px), method)
