@@ -75,7 +75,7 @@ def decode_image(
 
 
 def fit_image(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:
-    """Turn, flatten, centre-crop and resize a loaded Pillow image to uint8 RGB [height, width, 3]."""
+    """Turn, flatten, centre-crop and resize a loaded image to uint8 RGB [height, width, 3]."""
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode != "RGB":

@@ -16,8 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,105 +23,16 @@ from numpy.typing import NDArray
 from service.errors import NotReadyError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
 from service.noise import Uniforms
-from service.sampling import Sampler, SamplingParameters, log_softmax
+from service.sampling import Sampler, log_softmax
+from service.sequences import FinishReason, Prompt, Stream, Token
 
 Step = Callable[
     [NDArray[np.int64], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
 ]
 """token [N, T], state [N, S] -> logits [N, T, V], state [N, S]"""
-FinishReason = Literal["stop", "length"]
 
 _CHUNKS = (64, 16, 4, 1)  # a prompt is read in these, largest first: few shapes to warm up
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One sequence to be continued.
-
-    Args:
-        tokens: at least one.
-        max_tokens: most to generate; 0 reads (and scores) the prompt alone.
-        seed, row: choose the random sequence.
-        stops: token sequences that end the text; they are part of what is delivered.
-        top_logprobs: how many alternatives to report with each token; None reports none.
-        score_prompt: report log-probabilities of the prompt's own tokens as well.
-        stream: deliver each token at once rather than all at the end.
-
-    """
-
-    tokens: tuple[int, ...]
-    max_tokens: int
-    sampling: SamplingParameters
-    seed: int
-    row: int
-    stops: tuple[tuple[int, ...], ...] = ()
-    top_logprobs: int | None = None
-    score_prompt: bool = False
-    stream: bool = False
-
-
-@dataclass(slots=True)
-class Token:
-    """A token, its log-probability in nats and the most likely ones with theirs.
-
-    `logprob` is None where none was asked for and for the first token of a prompt, which nothing
-    precedes.
-    """
-
-    index: int
-    logprob: float | None = None
-    top: list[tuple[int, float]] | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """Tokens of one sequence as they come: `async for tokens in stream`. Lives on the loop.
-
-    The last ones, which may be none, come when `finish_reason` is set.
-    """
-
-    prompt: Prompt
-    loop: asyncio.AbstractEventLoop
-    submitted_s: float
-    queue_s: float = 0.0
-    finish_reason: FinishReason | None = None
-    scored: list[Token] = field(default_factory=list)
-    cancelled: bool = False
-    _ready: list[Token] = field(default_factory=list)
-    _ended: bool = False
-    _told: bool = False
-    _error: Exception | None = None
-    _waiter: asyncio.Future[None] | None = None
-
-    def cancel(self) -> None:
-        """Take the sequence out at its next step."""
-        self.cancelled = True
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> list[Token]:
-        while not self._ready and not self._ended:
-            self._waiter = self.loop.create_future()
-            await self._waiter
-        if self._error is not None:
-            raise self._error
-        if self._told:
-            raise StopAsyncIteration
-        self._told = self._ended
-        tokens, self._ready = self._ready, []
-        return tokens
-
-    def deliver(
-        self, tokens: list[Token], finish: FinishReason | None, error: Exception | None = None
-    ) -> None:
-        """Called on the loop by the stepper."""
-        self._ready.extend(tokens)
-        if finish is not None or error is not None:
-            self.finish_reason, self._error, self._ended = finish, error, True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class _Row:

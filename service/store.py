@@ -28,7 +28,7 @@ class Store:
         self.root = root
 
     def names(self) -> list[str]:
-        """Names of all models that have a current version; raises ContractError without a folder."""
+        """Models that have a current version; raises ContractError if there is no folder."""
         if not self.root.is_dir():
             raise ContractError(
                 f"there is no model store at {self.root.absolute()}; set TRIPTYCH_STORE to a "

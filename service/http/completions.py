@@ -15,7 +15,7 @@ import msgspec
 
 from service.errors import InvalidInputError
 from service.noise import MAX_SEED
-from service.stepper import FinishReason, Token
+from service.sequences import FinishReason, Token
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 64

@@ -117,12 +117,11 @@ class Front:
                 max_bytes=self._settings.max_body_bytes,
                 max_files=self._settings.max_images,
             )
-            async with form:
-                for name, value in form.multi_items():
-                    if name == "images" and not isinstance(value, UploadFile):
-                        raise InvalidInputError(
-                            "images must be files: nothing is fetched from an address", field=name
-                        )
+            for name, value in form.multi_items():
+                if name == "images" and not isinstance(value, UploadFile):
+                    raise InvalidInputError(
+                        "images must be files: nothing is fetched from an address", field=name
+                    )
         elif media in ("", "application/json"):
             try:
                 content = msgspec.json.decode(body)

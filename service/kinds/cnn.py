@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class Cnn(Kind):
     """A classifier: `image` uint8 [N, H, W, 3] -> `probability` [N, C], `heatmap` [N, h, w]."""
 
     name = "cnn"
-    inputs = {"image": "uint8"}
-    outputs = {"probability": "float32", "heatmap": "float32"}
+    inputs: ClassVar = {"image": "uint8"}
+    outputs: ClassVar = {"probability": "float32", "heatmap": "float32"}
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
@@ -102,7 +102,9 @@ class Cnn(Kind):
                 }
                 for index in order
             ]
-            prediction: Prediction = {**top[0], "top": top}
+            prediction = Prediction(
+                label=top[0]["label"], index=top[0]["index"], score=top[0]["score"], top=top
+            )
             if heatmap_Nhw is not None:
                 prediction["heatmap"] = np.round(heatmap_Nhw[row].astype(float), 4).tolist()
             predictions.append(prediction)
@@ -191,15 +193,14 @@ async def _read_images(request: Request, runtime: Runtime) -> list[bytes]:
     form = await read_form(
         request, max_bytes=settings.max_body_bytes, max_files=settings.max_images
     )
-    async with form:
-        files: list[bytes] = []
-        for name, value in form.multi_items():
-            if not isinstance(value, UploadFile):
-                raise InvalidInputError(
-                    f"{name} is a text field; parameters go into the query, images into files",
-                    field=name,
-                )
-            files.append(await value.read())
+    files: list[bytes] = []
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            raise InvalidInputError(
+                f"{name} is a text field; parameters go into the query, images into files",
+                field=name,
+            )
+        files.append(await value.read())
     _check_count(len(files), runtime)
     return files
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -81,8 +81,8 @@ class Gan(Kind):
     """A generator: `noise` float32 [N, Z], `label` int64 [N] -> `image` uint8 [N, H, W, 3]."""
 
     name = "gan"
-    inputs = {"noise": "float32", "label": "int64"}
-    outputs = {"image": "uint8"}
+    inputs: ClassVar = {"noise": "float32", "label": "int64"}
+    outputs: ClassVar = {"image": "uint8"}
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
@@ -126,7 +126,7 @@ class Gan(Kind):
 
     def index_in_prompt(self, prompt: str) -> int:
         """The one class whose name occurs in the prompt as a word, singular or plural."""
-        found = [
+        found: list[int] = [
             index
             for index, label in enumerate(self.labels)
             if re.search(rf"\b{re.escape(label)}s?\b", prompt, flags=re.IGNORECASE)
