@@ -161,7 +161,8 @@ class Batcher:
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
         batches = -(-self.queued_rows // self._max_batch_rows)
-        while self._asked < min(batches, self._lanes.count):
+        # Counted beforehand: an idle lane starts, and takes its rows, within `ask`.
+        for _ in range(min(batches, self._lanes.count) - self._asked):
             self._asked += 1
             self._lanes.ask(self._start)
 
