@@ -107,16 +107,14 @@ def plot_class_shares(
         axes.set_yticks(position, [classes[index] for index in order])
         for place, index in enumerate(order):
             if np.isfinite(share_C[index]):
-                axes.text(
-                    share_C[index] + 0.008, place, f"{share_C[index]:.1%}", va="center", fontsize=9
-                )
+                axes.text(1.015, place, f"{share_C[index]:.1%}", va="center", fontsize=9)
         if overall is not None:
             axes.axvline(overall, color=RED, linestyle="--", label=f"overall {overall:.1%}")
             axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
             axes.set_title(title, pad=24)
         else:
             axes.set_title(title)
-        axes.set(xlabel=value_label, xlim=(0, 1.1), ylim=(-0.6, len(order) - 0.4))
+        axes.set(xlabel=value_label, xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.tick_params(axis="y", length=0)

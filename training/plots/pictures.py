@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.plots.drawing import save_small
-
 Pictures = NDArray[np.uint8]
 
 GAP_PX = 3
@@ -46,11 +44,18 @@ def plot_neighbours(
     names: Sequence[str] | None = None,
     cell_px: int = 64,
 ) -> Path:
-    """A row per sample: the sample first, then its nearest training pictures with distances."""
+    """A row per sample: the sample first, then its nearest training pictures with distances.
+
+    It shows training pictures: for a run's own folder, and for a published card only where the
+    data's terms allow it.
+    """
     rows = [
         [
             (sample, "sample"),
-            *((near, f"{away:.3g}") for near, away in zip(nears, aways, strict=True)),
+            *(
+                (near, f"{away:.0f}" if away >= 100 else f"{away:.2f}")
+                for near, away in zip(nears, aways, strict=True)
+            ),
         ]
         for sample, nears, aways in zip(sample_QHWC, neighbour_QKHWC, distance_QK, strict=True)
     ]
@@ -63,18 +68,26 @@ def plot_heatmaps(
     captions: Sequence[str],
     path: Path,
     *,
-    columns: int = 5,
-    cell_px: int = 128,
+    columns: int = 8,
+    cell_px: int = 96,
 ) -> Path:
-    """Pictures with their class activation laid over: bright where the class was seen.
+    """Pictures, each above its class activation laid over it: bright where the class was seen.
 
-    Heat maps are 0 to 1, of any size; `captions` holds one short line per picture.
+    Heat maps are 0 to 1, of any size; `captions` holds one short line per picture. In a published
+    card, show pictures that may be published: generated ones, say.
     """
-    overlaid = [
-        (_overlay(picture, heat, cell_px), caption)
-        for picture, heat, caption in zip(image_NHWC, heatmap_NHW, captions, strict=True)
-    ]
-    rows = [overlaid[start : start + columns] for start in range(0, len(overlaid), columns)]
+    rows: list[list[tuple[Pictures, str]]] = []
+    for start in range(0, len(image_NHWC), columns):
+        part = slice(start, start + columns)
+        rows.append([(picture, "") for picture in image_NHWC[part]])
+        rows.append(
+            [
+                (_overlay(picture, heat, cell_px), caption)
+                for picture, heat, caption in zip(
+                    image_NHWC[part], heatmap_NHW[part], captions[part], strict=True
+                )
+            ]
+        )
     return _sheet(rows, [""] * len(rows), path, cell_px=cell_px)
 
 
@@ -99,13 +112,14 @@ def _sheet(
     font = ImageFont.load_default(FONT_PX)
     margin = max((round(font.getlength(name)) for name in names), default=0)
     left = margin + 3 * GAP_PX if margin else GAP_PX
-    captioned = any(caption for row in rows for _, caption in row)
-    step_x, step_y = cell_px + GAP_PX, cell_px + GAP_PX + (FONT_PX + GAP_PX if captioned else 0)
+    step_x = cell_px + GAP_PX
+    line_px = FONT_PX + 2 * GAP_PX  # below the rows that have captions
+    heights = [cell_px + GAP_PX + line_px * any(caption for _, caption in row) for row in rows]
     columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (left + columns * step_x, GAP_PX + len(rows) * step_y), _PAPER)
+    sheet = Image.new("RGB", (left + columns * step_x, GAP_PX + sum(heights)), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for row, (cells, name) in enumerate(zip(rows, names, strict=True)):
-        top = GAP_PX + row * step_y
+    top = GAP_PX
+    for cells, name, height in zip(rows, names, heights, strict=True):
         pen.text((GAP_PX, top + cell_px / 2), name, fill=_INK, font=font, anchor="lm")
         for column, (picture, caption) in enumerate(cells):
             x = left + column * step_x
@@ -113,7 +127,10 @@ def _sheet(
             pen.text(
                 (x + cell_px / 2, top + cell_px + 1), caption, fill=_INK, font=font, anchor="ma"
             )
-    return save_small(sheet, path)
+        top += height
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, format="PNG", optimize=True)
+    return path
 
 
 def _enlarge(image_HWC: Pictures, cell_px: int) -> Image.Image:
