@@ -37,3 +37,15 @@ class PublishError(TrainingError):
     """The candidate cannot become a version: incomplete, altered, or already published."""
 
     code = "publish"
+
+
+class FitError(TrainingError):
+    """A run cannot go on: a loss that is not finite, or a checkpoint of another run."""
+
+    code = "fit"
+
+
+class ExportError(TrainingError):
+    """The exported graph does not do what the network does."""
+
+    code = "export"

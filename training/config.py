@@ -1,0 +1,201 @@
+"""Typed configuration: nested frozen dataclasses, changed by `--set path.to.key=value`.
+
+A configuration is data only: it says nothing that a run does not do, and a key that does not
+exist is an error that names the nearest one which does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from training.errors import ConfigError
+
+
+def require(holds: bool, key: str, value: object, allowed: str) -> None:
+    """Raise ConfigError, naming the key, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise ConfigError(f"{key} is {value!r}; it must be {allowed}", field=key)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become steps. `weight_decay` is decoupled for adamw, coupled for the rest."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: float = 1e-3
+    """Peak learning rate; the schedule scales it."""
+    momentum: float = 0.9
+    """SGD's; 0 is plain SGD."""
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "lr", self.lr, "above 0")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(0 <= self.beta1 < 1, "beta1", self.beta1, "in [0, 1)")
+        require(0 <= self.beta2 < 1, "beta2", self.beta2, "in [0, 1)")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over a run, as a share of its peak: a rise, then the named fall."""
+
+    name: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: float = 0.05
+    """Share of all steps in which the rate climbs from 0 to its peak."""
+    final: float = 0.0
+    """Share of the peak that is left at the last step."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
+        require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The loop: the same for every kind."""
+
+    epochs: int = 10
+    batch_size: int = 64
+    seed: int = 1
+    clip_norm: float = 0.0
+    """Largest global L2 norm of a phase's gradient; 0 leaves gradients alone."""
+    ema_decay: float = 0.0
+    """Per-step decay of the averaged weights that are evaluated and exported; 0 is no average."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward pass; weights stay float32. auto: bfloat16 where the hardware multiplies it."""
+    validate_every: int = 1
+    """Epochs between validations (and the last epoch always)."""
+    patience: int = 0
+    """Validations without a better figure before the run stops early; 0 never stops."""
+    checkpoint_every_s: float = 120.0
+    """Seconds between checkpoints inside an epoch; each epoch's end writes one anyway."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 or more")
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
+        require(self.validate_every >= 1, "validate_every", self.validate_every, "1 or more")
+        require(self.patience >= 0, "patience", self.patience, "0 or more")
+        require(self.checkpoint_every_s > 0, "checkpoint_every_s", self.checkpoint_every_s, "> 0")
+
+
+@dataclass(frozen=True)
+class KindConfig:
+    """Root of a kind's configuration; a kind adds its network, its data and its losses."""
+
+    fit: FitConfig = FitConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+ConfigT = TypeVar("ConfigT", bound=KindConfig)
+
+
+def override(config: ConfigT, assignments: list[str]) -> ConfigT:
+    """Return `config` with each `a.b=value` applied; values are JSON, or else plain words.
+
+    Raises ConfigError for an unknown key (naming the nearest), a wrong type or a bad value.
+    """
+    tree = to_dict(config)
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment!r} must have the form key=value")
+        *groups, leaf = path.strip().split(".")
+        at = tree
+        for depth, group in enumerate(groups):
+            at = _descend(at, group, ".".join(groups[: depth + 1]), known_paths(config))
+        if leaf not in at or isinstance(at[leaf], dict):
+            raise _unknown(path.strip(), known_paths(config))
+        try:
+            at[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            at[leaf] = text
+    return from_dict(type(config), tree)
+
+
+def _descend(tree: dict[str, Any], key: str, path: str, known: list[str]) -> dict[str, Any]:
+    below = tree.get(key)
+    if not isinstance(below, dict):
+        raise _unknown(path, known)
+    return below
+
+
+def _unknown(path: str, known: list[str]) -> ConfigError:
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown setting {path!r}{hint}", field=path)
+
+
+def known_paths(config: object, prefix: str = "") -> list[str]:
+    """Every key that `--set` accepts, dotted."""
+    paths: list[str] = []
+    for key, value in to_dict(config).items():
+        if isinstance(value, dict):
+            paths += known_paths(getattr(config, key), f"{prefix}{key}.")
+        else:
+            paths.append(prefix + key)
+    return paths
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values, tuples as lists: what JSON, a manifest and a checkpoint hold."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(kind: type[Any], tree: dict[str, Any], prefix: str = "") -> Any:
+    """Build dataclass `kind` from plain values; raises ConfigError for keys or types that differ."""
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in tree:
+        if key not in names:
+            raise _unknown(prefix + key, [prefix + name for name in names])
+    values = {key: _coerce(value, hints[key], f"{prefix}{key}") for key, value in tree.items()}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        path = f"{prefix}{error.field}"
+        raise ConfigError(f"{prefix}{error.message}", field=path) from error
+
+
+def _coerce(value: Any, hint: Any, path: str) -> Any:  # noqa: PLR0911 - one return per type
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path} is {value!r}; it must be a group of settings", field=path)
+        return from_dict(typing.cast("type[Any]", hint), value, f"{path}.")
+    if origin is Literal:
+        if value not in choices:
+            raise ConfigError(f"{path} is {value!r}; it must be one of {list(choices)}", field=path)
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{path} is {value!r}; it must be a list such as [1, 2]", field=path)
+        return tuple(_coerce(item, choices[0], path) for item in value)
+    if origin is types.UnionType:
+        return None if value is None else _coerce(value, choices[0], path)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        name = getattr(hint, "__name__", str(hint))
+        raise ConfigError(f"{path} is {value!r}; it must be of type {name}", field=path)
+    return value
+
+
+def config_sha256(config: KindConfig) -> str:
+    """Hash of the whole configuration: equal configurations, equal hashes."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,226 @@
+"""The training loop: one for a classifier, a language model and a GAN's two players.
+
+A step runs every phase in turn. All randomness of step n is seeded by (seed, n), the order of an
+epoch by (seed, epoch) and the learning rate is a function of n, so a checkpoint needs weights,
+optimiser states and n to go on bit for bit as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training import checkpoint
+from training.config import KindConfig, config_sha256, to_dict
+from training.errors import FitError
+from training.journal import Journal
+from training.kinds.base import Batch, Phase, Task
+from training.optimizers import (
+    Average,
+    build_optimizer,
+    learning_rate_scale,
+    set_learning_rate,
+)
+from training.precision import autocast, choose_dtype
+from training.seeds import derive
+
+CHECKPOINT_FILE = "checkpoint.pt"
+BEST_FILE = "best.pt"
+SAMPLES_FOLDER = "samples"
+
+
+class Interrupted(FitError):
+    """The user stopped the run; its checkpoint is saved."""
+
+    code = "interrupted"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved in its checkpoint."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+    stale: int = 0
+    """Validations since the best one."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the epoch under way: each figure's sum over its steps."""
+    stopped: bool = False
+
+
+def fit(task: Task, config: KindConfig, folder: Path, device: torch.device) -> Progress:
+    """Train until the last epoch or an early stop; `folder/best.pt` has the weights to serve.
+
+    A checkpoint in `folder` is gone on from. Raises FitError for a loss that is not finite or a
+    checkpoint of another configuration, and Interrupted, with the checkpoint saved, on SIGINT.
+    """
+    run = _Run(task, config, folder, device)
+    if (folder / CHECKPOINT_FILE).exists():
+        run.restore(checkpoint.load(folder / CHECKPOINT_FILE))
+    with Journal(
+        folder,
+        epochs=config.fit.epochs,
+        steps_per_epoch=task.steps_per_epoch,
+        step=run.progress.step,
+    ) as journal:
+        try:
+            run.go(journal)
+        except KeyboardInterrupt as interrupt:
+            run.save()
+            raise Interrupted("stopped; the checkpoint is saved") from interrupt
+    return run.progress
+
+
+class _Run:
+    """The state of one fit."""
+
+    def __init__(
+        self, task: Task, config: KindConfig, folder: Path, device: torch.device
+    ) -> None:
+        if task.steps_per_epoch < 1:
+            raise FitError(
+                f"the data give no full batch of {config.fit.batch_size}; "
+                "set fit.batch_size lower or bring more data"
+            )
+        self.task, self.config, self.folder, self.device = task, config, folder, device
+        self.dtype = choose_dtype(config.fit, device)
+        self.optimizers = [build_optimizer(p.module, p.optimizer) for p in task.phases]
+        self.average = Average(task.modules[task.served], config.fit.ema_decay)
+        self.total_steps = config.fit.epochs * task.steps_per_epoch
+        self.progress = Progress()
+        # A phase steps its own module alone: the others' parameters need no gradient meanwhile.
+        self.trained = {
+            p.name: [w for w in p.module.parameters() if w.requires_grad] for p in task.phases
+        }
+
+    def go(self, journal: Journal) -> None:
+        """Run the steps that are left."""
+        task, progress = self.task, self.progress
+        saved_at = clock = time.monotonic()
+        while progress.step < self.total_steps and not progress.stopped:
+            epoch, step = divmod(progress.step, task.steps_per_epoch)
+            torch.manual_seed(derive(self.config.fit.seed, "step", progress.step))
+            figures = self.step(task.batch(epoch, step))
+            self.average.update(task.modules[task.served], progress.step)
+            for key, value in figures.items():
+                progress.sums[key] = progress.sums.get(key, 0.0) + value
+            progress.step += 1
+            now = time.monotonic()
+            progress.elapsed_s, clock = progress.elapsed_s + now - clock, now
+            journal.advance(epoch)
+            if progress.step % task.steps_per_epoch == 0:
+                self.end_epoch(epoch, journal)
+                self.save()
+                saved_at = time.monotonic()
+            elif now - saved_at > self.config.fit.checkpoint_every_s:
+                self.save()
+                saved_at = time.monotonic()
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Every phase once; returns the step's figures."""
+        figures: dict[str, float] = {}
+        scale = learning_rate_scale(self.config.schedule, self.progress.step / self.total_steps)
+        for phase, optimizer in zip(self.task.phases, self.optimizers, strict=True):
+            self.focus(phase)
+            set_learning_rate(optimizer, phase.optimizer.lr * scale)
+            optimizer.zero_grad(set_to_none=True)
+            phase.module.train()
+            with autocast(self.dtype, self.device):
+                loss, extra = phase.loss(batch)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FitError(
+                    f"the loss of phase {phase.name!r} became {value} at step "
+                    f"{self.progress.step} of {self.total_steps}; try a lower rate "
+                    f"(--set optimizer.lr={phase.optimizer.lr / 3:.1g}), --set fit.clip_norm=1 "
+                    "or --set fit.precision=float32"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.config.fit.clip_norm:
+                norm = nn.utils.clip_grad_norm_(
+                    self.trained[phase.name], self.config.fit.clip_norm
+                )
+                figures[f"{phase.name}_grad_norm"] = float(norm)
+            optimizer.step()
+            figures[f"{phase.name}_loss"] = value
+            figures.update({key: float(item) for key, item in extra.items()})
+        return figures
+
+    def focus(self, phase: Phase) -> None:
+        """Let gradients reach this phase's parameters alone."""
+        if len(self.trained) > 1:
+            for name, parameters in self.trained.items():
+                for parameter in parameters:
+                    parameter.requires_grad_(name == phase.name)
+
+    def end_epoch(self, epoch: int, journal: Journal) -> None:
+        """Average the figures, validate where due, keep the best, maybe stop."""
+        progress, fit_config = self.progress, self.config.fit
+        line: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": progress.step,
+            "elapsed_s": round(progress.elapsed_s, 1),
+        }
+        line |= {key: total / self.task.steps_per_epoch for key, total in progress.sums.items()}
+        progress.sums = {}
+        last = epoch + 1 == fit_config.epochs
+        if last or (epoch + 1) % fit_config.validate_every == 0:
+            line |= self.task.validate(
+                self.average.module, self.folder / SAMPLES_FOLDER, epoch + 1
+            )
+            self.keep_best(line, epoch + 1)
+            progress.stopped = 0 < fit_config.patience <= progress.stale
+        journal.record(line)
+
+    def keep_best(self, figures: dict[str, Any], epoch: int) -> None:
+        """Save the averaged weights if they are the best so far (or have nothing to compare)."""
+        progress = self.progress
+        progress.stale += 1
+        if self.task.monitor is not None:
+            metric, goal = self.task.monitor
+            value = float(figures[metric])
+            sign = 1 if goal == "max" else -1
+            if progress.best is not None and sign * value <= sign * progress.best:
+                return
+            progress.best = value
+        progress.best_epoch, progress.stale = epoch, 0
+        checkpoint.save(
+            self.folder / BEST_FILE,
+            {"weights": self.average.module.state_dict(), "epoch": epoch},
+        )
+
+    def save(self) -> None:
+        """Write everything that the next step depends on."""
+        checkpoint.save(
+            self.folder / CHECKPOINT_FILE,
+            {
+                "config": to_dict(self.config),
+                "config_sha256": config_sha256(self.config),
+                "progress": vars(self.progress).copy(),
+                "modules": {n: m.state_dict() for n, m in self.task.modules.items()},
+                "average": self.average.module.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            },
+        )
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on where `content` stopped; raises FitError if its configuration differs."""
+        if content["config_sha256"] != config_sha256(self.config):
+            raise FitError(
+                f"{self.folder / CHECKPOINT_FILE} belongs to another configuration; give the "
+                "same preset and --set as before, or another --run-dir"
+            )
+        for name, module in self.task.modules.items():
+            module.load_state_dict(content["modules"][name])
+        self.average.module.load_state_dict(content["average"])
+        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.progress = Progress(**content["progress"])
