@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Build the serving image from deploy/Containerfile.
+#
+#   CONTAINER_TOOL, IMAGE   see container_tool.sh
+#   BASE     base image (the Containerfile's), or `debootstrap`: Debian 12 made here from the mirror
+#            that apt uses, where no image registry is reached
+#   WHEELS   1: download wheels into deploy/wheels first, where the build reaches no package index
+#            (1 for BASE=debootstrap, else 0)
+#   PYTHON   the Python whose pip downloads the wheels (python3)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/container_tool.sh"
+
+DEBIAN=bookworm
+PYTHON_VERSION=3.11
+
+# Every manylinux tag that Debian 12's glibc, 2.36, can run.
+platforms() {
+    local machine minor
+    machine=$(uname -m)
+    for minor in $(seq 17 36); do
+        echo "--platform=manylinux_2_${minor}_${machine}"
+    done
+    echo "--platform=manylinux2014_${machine}"
+}
+
+fetch_wheels() {
+    rm -f deploy/wheels/*.whl
+    # shellcheck disable=SC2046  # one word per option is meant
+    "$PYTHON" deploy/dependencies.py | "$PYTHON" -m pip download --quiet \
+        --disable-pip-version-check --dest deploy/wheels --constraint constraints.txt \
+        --only-binary=:all: --implementation=cp --python-version=$PYTHON_VERSION \
+        $(platforms) --requirement /dev/stdin
+    echo "image.sh: $(find deploy/wheels -name '*.whl' | wc -l) wheels in deploy/wheels"
+}
+
+debian_mirror() {
+    # shellcheck disable=SC2016  # apt's own placeholders
+    apt-get indextargets --format '$(SITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+        awk -v codename=$DEBIAN '$2 == codename && $3 == "main" { print $1; exit }'
+}
+
+# Debian with Python, less what no server reads: documents, translations, package lists.
+make_debian_base() {
+    local name=$1 folder mirror container
+    command -v debootstrap > /dev/null || fail "BASE=debootstrap needs debootstrap"
+    [ "$(id -u)" = 0 ] || fail "BASE=debootstrap needs root: debootstrap makes device nodes"
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || fail "apt is set up with no mirror of Debian $DEBIAN"
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' RETURN
+    debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
+        $DEBIAN "$folder" "$mirror" > "$folder.log" 2>&1 || fail "debootstrap failed: $folder.log"
+    rm -rf "$folder.log" "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* \
+        "$folder"/var/log/* "$folder"/usr/share/{doc,info,locale,man}/*
+    if [ "$TOOL" = buildah ]; then
+        container=$(buildah from scratch)
+        buildah copy --quiet "$container" "$folder" / > /dev/null
+        buildah config --cmd python3 "$container"
+        buildah commit --quiet --rm "$container" "$name" > /dev/null
+    else
+        tar -C "$folder" -c . | "$TOOL" import - "$name" > /dev/null
+    fi
+}
+
+arguments=(--file deploy/Containerfile --tag "$IMAGE" --build-arg "VERSION=$VERSION"
+    --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)")
+
+if [ "${BASE:-}" = debootstrap ]; then
+    WHEELS=${WHEELS:-1}
+    BASE=localhost/triptych-base:$DEBIAN
+    if ! "$TOOL" inspect --type image "$BASE" > /dev/null 2>&1; then
+        echo "image.sh: making $BASE"
+        make_debian_base "$BASE"
+    fi
+fi
+[ "${WHEELS:-0}" = 0 ] || fetch_wheels
+[ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")
+
+case $TOOL in
+    docker) docker build "${arguments[@]}" . ;;
+    # HEALTHCHECK is no part of the OCI format; the docker format keeps it.
+    podman) podman build --format docker --ignorefile deploy/Containerfile.dockerignore \
+        "${arguments[@]}" . ;;
+    buildah) buildah build --format docker --ignorefile deploy/Containerfile.dockerignore \
+        "${arguments[@]}" . ;;
+esac
+echo "image.sh: built $IMAGE with $TOOL"
