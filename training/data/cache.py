@@ -40,7 +40,7 @@ def cache_path(cache_dir: Path, fingerprint: str, size: int) -> Path:
 def read_cache(path: Path) -> Decoded | None:
     """What is cached there; None if nothing is, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             head = json.loads(stored["head"].tobytes())
             return Decoded(
                 images=stored["images"],

@@ -17,7 +17,6 @@ from training.errors import DataError
 ATTEMPTS = 4  # a cut connection is resumed; beyond this the network is down
 PAUSE_S = 0.5  # doubled after every failed attempt
 TIMEOUT_S = 30.0  # without a single byte
-CHUNK_BYTES = 1 << 16
 
 
 def fetch(url: str, target: Path, *, md5: str, pause_s: float = PAUSE_S) -> Path:
@@ -97,7 +96,7 @@ def _stream(url: str, part: Path) -> None:
                 disable=None,
             ) as progress,
         ):
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 progress.update(len(chunk))
 
