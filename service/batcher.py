@@ -90,7 +90,6 @@ class Batcher:
         self._tickets: list[_Ticket] = []
         self._rows_per_s = 0.0
         self._asked = 0
-        self._waking = False
         self.queued_rows = 0
 
     def admit(self, rows: int) -> None:
@@ -128,10 +127,7 @@ class Batcher:
         ticket = _Ticket(inputs, rows, tuple(outputs), loop.create_future(), time.perf_counter())
         self._tickets.append(ticket)
         self._add_queued(rows)
-        if not self._waking:
-            # At the end of this turn of the loop, so that requests read in it go together.
-            self._waking = True
-            loop.call_soon(self._wake)
+        self._ask()
         timer = loop.call_later(timeout_s, self._expire, ticket, timeout_s) if timeout_s else None
         try:
             await ticket.future
@@ -154,14 +150,9 @@ class Batcher:
                 DeadlineExceededError(f"no answer within {timeout_s:g} s; it was taken out")
             )
 
-    def _wake(self) -> None:
-        self._waking = False
-        self._ask()
-
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
         batches = -(-self.queued_rows // self._max_batch_rows)
-        # Counted beforehand: an idle lane starts, and takes its rows, within `ask`.
         for _ in range(min(batches, self._lanes.count) - self._asked):
             self._asked += 1
             self._lanes.ask(self._start)

@@ -41,6 +41,13 @@ class UnknownNameError(TriptychError):
     code = "not_found"
 
 
+class MethodNotAllowedError(TriptychError):
+    """The route exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class TooLargeError(TriptychError):
     """A body, an image or a request exceeds a limit."""
 

@@ -27,17 +27,19 @@ class Lanes:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def ask(self, start: Callable[[], None]) -> None:
-        """Call `start` in this or a later turn of the loop, holding a lane; it must `release`."""
+        """Call `start` in a later turn of the loop, holding a lane; it must `release`.
+
+        Never in this turn: requests that are read in one turn go into one batch.
+        """
         if self.idle:
             self.idle -= 1
-            start()
+            asyncio.get_running_loop().call_soon(start)
         else:
             self._waiting.append(start)
 
     def release(self) -> None:
         """Give the lane to the next in turn."""
         if self._waiting:
-            # Through the loop, so that a long line of starts does not become a deep stack.
             asyncio.get_running_loop().call_soon(self._waiting.popleft())
         else:
             self.idle += 1

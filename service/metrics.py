@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import (
@@ -20,7 +21,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.errors import (
     DeadlineExceededError,
@@ -112,6 +113,17 @@ class RequestMeter:
     def fail(self, error: BaseException) -> None:
         """Record the error's outcome."""
         self.close(outcome_of(error))
+
+
+def forget_dead_workers() -> None:
+    """Drop the live gauges of workers that are gone, so that they do not count for ever."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def exposition() -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
+from service import metrics
 from service.lanes import Lanes
 from service.registry import Registry
 from service.session import Arena, check_provider
@@ -33,6 +34,7 @@ class Runtime:
 
     async def start(self) -> None:
         """Begin to load, and then to follow the store."""
+        metrics.forget_dead_workers()
         self._life = asyncio.create_task(self._live())
 
     async def _live(self) -> None:

@@ -15,13 +15,20 @@ import msgspec
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidInputError, TriptychError, UnsupportedMediaError
-from service.http.answers import error_answer, json_answer
+from service.errors import (
+    InvalidInputError,
+    MethodNotAllowedError,
+    TriptychError,
+    UnknownNameError,
+    UnsupportedMediaError,
+)
+from service.http.answers import error_answer
 from service.http.bodies import media_type, parse_form, read_body
 from service.settings import Settings
 
@@ -40,8 +47,9 @@ class Front:
     def __init__(
         self, routes: Sequence[Route], behind: ASGIApp, endpoints: Sequence[str], settings: Settings
     ) -> None:
-        self._router = Router(routes, redirect_slashes=False, default=_not_found)
-        self._ours = ServerErrorMiddleware(self._router, handler=_failed)
+        router = Router(routes, redirect_slashes=False, default=_not_found)
+        refusing = ExceptionMiddleware(router, handlers={HTTPException: _refused})
+        self._ours = ServerErrorMiddleware(refusing, handler=_failed)
         self._behind = behind
         self._endpoints = frozenset(endpoints)
         self._settings = settings
@@ -53,9 +61,10 @@ class Front:
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
+        scope["app"] = self  # so that Starlette raises errors instead of answering them itself
         path = scope["path"]
         if path in self._exact or path.startswith("/v1/") or self._matches(scope):
-            await self._serve(scope, receive, send)
+            await self._ours(scope, receive, send)
         elif path in self._endpoints and scope["method"] == "POST":
             await self._guarded(scope, receive, send)
         else:
@@ -63,28 +72,6 @@ class Front:
 
     def _matches(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._patterns)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            # Starlette raises these only inside an application that handles them.
-            scope["app"] = self
-            await self._ours(scope, receive, send)
-        except HTTPException as error:
-            allowed = (error.headers or {}).get("Allow", "")
-            answer = json_answer(
-                {
-                    "error": {
-                        "message": f"this route does not take {scope['method']}"
-                        + (f"; it takes {allowed}" if allowed else ""),
-                        "type": "invalid_request_error",
-                        "param": None,
-                        "code": "method_not_allowed",
-                    }
-                },
-                status=error.status_code,
-                headers=error.headers,
-            )
-            await answer(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body within its limit, refuse what BentoML would stumble over, pass it on."""
@@ -141,15 +128,19 @@ class Front:
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    content = {
-        "error": {
-            "message": f"there is no route {scope['path']}",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "not_found",
-        }
-    }
-    await json_answer(content, status=404)(scope, receive, send)
+    error = UnknownNameError(f"there is no route {scope['path']}")
+    await error_answer(error)(scope, receive, send)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    allowed = (error.headers or {}).get("Allow", "")
+    refused = MethodNotAllowedError(
+        f"{request.url.path} does not take {request.method}; it takes {allowed}"
+    )
+    answer = error_answer(refused)
+    answer.headers["allow"] = allowed
+    return answer
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -283,7 +284,7 @@ def _columns(images: int, labels: int) -> int:
     """One column per class asked for when they fill whole rows, else near a square."""
     if 1 < labels < images and images % labels == 0:
         return labels
-    return max(1, round(images**0.5))
+    return max(1, round(math.sqrt(images)))
 
 
 def _check_count(count: int, limit: int) -> None:
