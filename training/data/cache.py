@@ -29,6 +29,8 @@ class Decoded:
     sha256: str
     training_images: int
     """How many of the N are for training."""
+    is_cifar: bool
+    """Whether these are CIFAR-10's own images."""
 
 
 def cache_path(cache_dir: Path, fingerprint: str, size: int) -> Path:
@@ -49,6 +51,7 @@ def read_cache(path: Path) -> Decoded | None:
                 classes=tuple(head["classes"]),
                 sha256=head["sha256"],
                 training_images=head["training_images"],
+                is_cifar=head["is_cifar"],
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
@@ -61,6 +64,7 @@ def write_cache(path: Path, decoded: Decoded) -> None:
         "classes": decoded.classes,
         "sha256": decoded.sha256,
         "training_images": decoded.training_images,
+        "is_cifar": decoded.is_cifar,
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

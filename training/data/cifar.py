@@ -40,6 +40,7 @@ CLASSES = (
     "truck",
 )
 SIDE = 32
+TRAINING_IMAGES = 50_000
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 
 
@@ -66,6 +67,21 @@ def read_cifar(source: Path, batches: dict[str, str]) -> Decoded:
         classes=CLASSES,
         sha256=hash_listing((name, hash_bytes(data)) for name, data in content.items()),
         training_images=len(images) - len(parts[-1][0]),
+        is_cifar=True,
+    )
+
+
+def is_repacked(
+    classes: tuple[str, ...], training_images: int, original_sizes: NDArray[np.int32]
+) -> bool:
+    """Whether a folder of image files is CIFAR-10 in another packing, as far as one can tell.
+
+    The ten names alone do not say so: other sets took them over.
+    """
+    return (
+        classes == CLASSES
+        and training_images == TRAINING_IMAGES
+        and bool((original_sizes == SIDE).all())
     )
 
 

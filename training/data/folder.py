@@ -10,10 +10,12 @@ than any photograph.
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -108,8 +110,12 @@ def place_images(source: Path, names: Iterable[str]) -> dict[str, Place]:
     depth = _common_depth(list(parts.values()))
     tops = {path[depth] for path in parts.values() if len(path) > depth + 1}
     test_name = next((name for name in TEST_SPLITS if name in tops), None)
-    split_names = {"train", *TEST_SPLITS}
-    has_splits = "train" in tops and test_name is not None and tops <= split_names
+    has_splits = "train" in tops and test_name is not None
+    if has_splits and (others := tops - {"train", *TEST_SPLITS}):
+        raise DataError(
+            f"{source} has {min(others)!r} beside 'train' and {test_name!r}; keep the splits alone "
+            "there, each with one sub-folder of images per class"
+        )
     places: dict[str, Place] = {}
     for name, path in parts.items():
         folders = path[depth:-1]
@@ -169,19 +175,21 @@ def _read_path(folder: Path, name: str) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-class _reading:  # noqa: N801  a context manager, used as a verb
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
     """Turn what the archive modules raise into DataError."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        damaged = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
-        if isinstance(error, (*damaged, RuntimeError, NotImplementedError)):
-            raise DataError(
-                f"{self.source} is damaged or not readable as an archive ({error}); "
-                "fetch or pack it again"
-            ) from error
+    try:
+        yield
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        OSError,
+        RuntimeError,  # a zip with a password
+        NotImplementedError,  # a zip packed by a method that Python lacks
+    ) as error:
+        raise DataError(
+            f"{source} is damaged or not readable as an archive ({error}); fetch or pack it again"
+        ) from error

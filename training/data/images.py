@@ -47,16 +47,15 @@ def load_images(source: str | None, *, cache_dir: Path, size: int = 32) -> Image
     if decoded is None:
         decoded = _read(path, size=size)
         write_cache(cached, decoded)
-    is_cifar = decoded.classes == cifar.CLASSES
     count = decoded.training_images
     return ImageData(
-        name="cifar10" if is_cifar else path.resolve().name.partition(".")[0],
+        name="cifar10" if decoded.is_cifar else path.resolve().name.partition(".")[0],
         source=cifar.URL if source is None else path.resolve().name,
         sha256=source_print if path.is_file() else decoded.sha256,
         classes=decoded.classes,
         train=ImageSet(decoded.images[:count], decoded.labels[:count]),
         test=ImageSet(decoded.images[count:], decoded.labels[count:]),
-        license=cifar.LICENSE if is_cifar else "",
+        license=cifar.LICENSE if decoded.is_cifar else "",
         original_sizes=decoded.original_sizes,
     )
 
@@ -104,11 +103,13 @@ def _decode_files(path: Path, places: dict[str, Place], *, size: int) -> Decoded
         digests[name] = hash_bytes(content)
     if len(digests) != len(names):
         raise DataError(f"{path} changed while it was read; run again")
+    training_images = int((~is_test).sum())
     return Decoded(
         images=images,
         labels=labels[order],
         original_sizes=original_sizes,
         classes=classes,
         sha256=hash_listing(digests.items()),
-        training_images=int((~is_test).sum()),
+        training_images=training_images,
+        is_cifar=cifar.is_repacked(classes, training_images, original_sizes),
     )

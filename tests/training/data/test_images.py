@@ -20,6 +20,7 @@ from tests.training.data.sources import (
     write_tar,
     write_zip,
 )
+from training.data.cifar import CLASSES
 from training.data.images import ImageData, load_images
 from training.errors import DataError
 
@@ -168,6 +169,10 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
             image_files(TWO, splits=("test",)) | {"train/ant/0.png": png(1)},
             "class 'bee' has no training images",
         ),
+        (
+            image_files(TWO, splits=("train", "test", "unlabelled")),
+            "has 'unlabelled' beside 'train' and 'test'",
+        ),
         (image_files(TWO) | {"bee/3.png": b"not an image"}, "bee/3.png is not an image"),
         (image_files(TWO) | {"bee/3.png": png(3)[:-30]}, "bee/3.png is damaged"),
     ],
@@ -230,6 +235,14 @@ def test_what_is_no_data_set_at_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("words")
     with pytest.raises(DataError, match="neither a folder nor"):
         load(tmp_path / "words.txt", tmp_path)
+
+
+def test_ten_familiar_names_are_not_taken_for_cifar(tmp_path: Path) -> None:
+    files = image_files(dict.fromkeys(CLASSES, 2))
+    data = load(write_folder(tmp_path / "mine", files), tmp_path)
+    assert data.classes == CLASSES
+    assert data.name == "mine"
+    assert data.license == ""
 
 
 @pytest.mark.data
