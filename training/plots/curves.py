@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from training.plots.drawing import GREY, drawing
@@ -104,7 +104,7 @@ def plot_loss_by_position(
             ylabel="Loss, nats per character",
             xscale="log",
         )
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
         axes.grid(axis="y")
         axes.legend()
     return path
