@@ -1,4 +1,4 @@
-"""Ask a running service for one answer of each kind and print it: `check_service.py [URL]`.
+"""Ask a running service for one answer of each kind and print it.
 
 The generator draws the picture that the classifier is shown, so nothing but Python is needed.
 Exits 1 at the first answer that is not what it should be.
@@ -6,6 +6,7 @@ Exits 1 at the first answer that is not what it should be.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import sys
@@ -15,7 +16,6 @@ import urllib.request
 from typing import Any
 
 DEFAULT_URL = "http://127.0.0.1:3000"
-READY_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -49,7 +49,7 @@ class Client:
         return json.loads(self.send(path, raw, content_type="application/json"))
 
 
-def wait_until_ready(client: Client, timeout_s: float = READY_TIMEOUT_S) -> float:
+def wait_until_ready(client: Client, timeout_s: float) -> float:
     """Return the seconds until /readyz said 200; raises CheckError after `timeout_s`."""
     start_s = time.monotonic()
     while True:
@@ -68,9 +68,9 @@ def expect(holds: bool, what: str) -> None:
         raise CheckError(what)
 
 
-def check(client: Client) -> None:
+def check(client: Client, *, ready_timeout_s: float) -> None:
     """One answer of each kind, printed; raises CheckError."""
-    print(f"ready          after {wait_until_ready(client):.1f} s")
+    print(f"ready          after {wait_until_ready(client, ready_timeout_s):.1f} s")
 
     models = {model["kind"]: model for model in client.json("/v1/models")["data"]}
     for model in models.values():
@@ -115,10 +115,18 @@ def check(client: Client) -> None:
 
 
 def main() -> None:
-    """Check the service at the URL of the first argument."""
-    url = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_URL
+    """Check the service that the arguments name."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", nargs="?", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
+    parser.add_argument(
+        "--ready-timeout-s",
+        type=float,
+        default=60.0,  # a cold start with three models takes some seconds
+        help="how long to wait for /readyz (60)",
+    )
+    arguments = parser.parse_args()
     try:
-        check(Client(url))
+        check(Client(arguments.url), ready_timeout_s=arguments.ready_timeout_s)
     except CheckError as error:
         sys.exit(f"check_service.py: {error}")
 

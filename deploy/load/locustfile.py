@@ -1,9 +1,7 @@
-"""Load: the three families at once, as `make load` runs it, from a machine that may be loaded.
+"""Load on the three families at once; `make load` runs it by run.sh, for machines you may load.
 
-Environment (read by Locust itself, and by `make load`): LOCUST_HOST, LOCUST_USERS,
-LOCUST_SPAWN_RATE, LOCUST_RUN_TIME. The exit code is 1 if any request failed, or if one of the
-three was never answered; a 429 counts as failed, so raise the users until it comes to find the
-limit.
+The exit code is 1 if any request failed, or if one of the three was never answered. A 429 counts
+as failed: raise the users until it comes, and you have found the limit.
 """
 
 from __future__ import annotations
@@ -68,8 +66,10 @@ class Visitor(FastHttpUser):
         """A text of 64 characters."""
         asked = {"prompt": random.choice(PROMPTS), "max_tokens": COMPLETION_CHARS}
         with self.client.post(ROUTES[1], json=asked, catch_response=True) as answer:
-            if answer.status_code == 200 and len(answer.json()["choices"][0]["text"]) != COMPLETION_CHARS:
-                answer.failure(f"not {COMPLETION_CHARS} characters")
+            if answer.status_code == 200:
+                chars = len(answer.json()["choices"][0]["text"])
+                if chars != COMPLETION_CHARS:
+                    answer.failure(f"{chars} characters, not {COMPLETION_CHARS}")
 
     @task(2)
     def sample(self) -> None:
@@ -85,7 +85,9 @@ class Visitor(FastHttpUser):
 @events.quitting.add_listener
 def fail_when_unanswered(environment: Environment, **_: Any) -> None:
     """A service that hangs answers nothing, and nothing has failed: that is no success."""
-    answered = {name for (name, _), entry in environment.stats.entries.items() if entry.num_requests}
+    answered = {
+        name for (name, _), entry in environment.stats.entries.items() if entry.num_requests
+    }
     silent = sorted(set(ROUTES) - answered)
     if silent:
         print(f"no answer from {', '.join(silent)}")

@@ -1,0 +1,128 @@
+"""The image: what goes into it, what it runs as, and, where a tool can, a real build and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, free_port, program
+from tests.deploy.test_kubernetes import GRACEFUL_S, IMAGE_USER
+
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
+SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "load/run.sh")
+
+
+def instructions(name: str) -> list[str]:
+    """Arguments of every instruction of that name, continued lines joined."""
+    joined = CONTAINERFILE.replace("\\\n", " ")
+    return re.findall(rf"^{name}\s+(.*)$", joined, flags=re.MULTILINE)
+
+
+def test_base_is_pinned_and_the_same_in_both_stages() -> None:
+    assert re.search(r"^ARG BASE=\S+:3\.11\.\d+-\S+$", CONTAINERFILE, flags=re.MULTILINE)
+    assert instructions("FROM") == ["${BASE} AS build", "${BASE}"]
+
+
+def test_it_runs_as_a_numbered_user() -> None:
+    assert instructions("USER") == [f"{IMAGE_USER}:{IMAGE_USER}"]
+
+
+def test_command_is_in_exec_form_and_ends_in_time() -> None:
+    command = json.loads(instructions("CMD")[-1])
+    assert command[:3] == ["bentoml", "serve", "service.app:Triptych"]
+    assert int(command[command.index("--timeout-graceful-shutdown") + 1]) == GRACEFUL_S
+
+
+def test_what_enters_the_build_is_listed_and_exists() -> None:
+    lines = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    listed = {line[1:] for line in lines if line.startswith("!")}
+    copied = {
+        source
+        for arguments in instructions("COPY")
+        if not arguments.startswith("--from")
+        for source in arguments.split()[:-1]
+    }
+    assert copied == listed
+    assert all((ROOT / path).exists() for path in listed)
+    assert not any("training" in path for path in listed)
+
+
+def test_dependencies_are_pinned_and_torch_is_not_among_them() -> None:
+    printed = subprocess.run(
+        [sys.executable, DEPLOY / "dependencies.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert printed == project["dependencies"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {
+        pin.name.lower(): next(iter(pin.specifier))
+        for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))
+    }
+    assert all(pin.operator == "==" for pin in pins.values())
+    assert not {"torch", "onnx", "torchvision"} & set(pins)
+    for requirement in map(Requirement, printed):
+        assert requirement.specifier.contains(pins[requirement.name.lower()].version)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts(script: str) -> None:
+    shellcheck = program("shellcheck")
+    result = subprocess.run(
+        [shellcheck, "--external-sources", script],
+        cwd=DEPLOY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_an_unknown_tool_is_refused() -> None:
+    result = subprocess.run(
+        ["bash", DEPLOY / "image.sh"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(CONTAINER_TOOL="lorry"),
+    )
+    assert result.returncode == 1
+    assert "CONTAINER_TOOL=lorry is not docker, podman or buildah" in result.stderr
+
+
+def working_tool() -> str | None:
+    """The container tool that image.sh would take, if one works."""
+    script = f"source {DEPLOY / 'container_tool.sh'} && echo $TOOL"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+@pytest.mark.timeout(1800)
+def test_image_builds_and_answers(store: Path) -> None:
+    if os.environ.get("TRIPTYCH_TEST_IMAGE") != "1":
+        pytest.skip("builds an image: set TRIPTYCH_TEST_IMAGE=1 (and BASE, see deploy/image.sh)")
+    if working_tool() is None:
+        pytest.skip("none of docker, podman and buildah works here")
+    if store.resolve() != ROOT / "models":
+        pytest.skip("the image holds the shipped models; TRIPTYCH_STORE names others")
+    environment = clean_environment(
+        IMAGE="triptych-test:latest", PYTHON=sys.executable, PORT=str(free_port())
+    )
+    for script in ("image.sh", "check_image.sh"):
+        result = subprocess.run(
+            ["bash", DEPLOY / script], capture_output=True, text=True, check=False, env=environment
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert "size" in result.stdout
