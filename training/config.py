@@ -117,9 +117,9 @@ def override(config: ConfigT, assignments: list[str]) -> ConfigT:
         *groups, leaf = path.strip().split(".")
         at = tree
         for depth, group in enumerate(groups):
-            at = _descend(at, group, ".".join(groups[: depth + 1]), known_paths(config))
+            at = _descend(at, group, ".".join(groups[: depth + 1]), list(flatten(config)))
         if leaf not in at or isinstance(at[leaf], dict):
-            raise _unknown(path.strip(), known_paths(config))
+            raise _unknown(path.strip(), list(flatten(config)))
         try:
             at[leaf] = json.loads(text)
         except json.JSONDecodeError:
@@ -138,17 +138,6 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"unknown setting {path!r}{hint}", field=path)
-
-
-def known_paths(config: object, prefix: str = "") -> list[str]:
-    """Every key that `--set` accepts, dotted."""
-    paths: list[str] = []
-    for key, value in to_dict(config).items():
-        if isinstance(value, dict):
-            paths += known_paths(getattr(config, key), f"{prefix}{key}.")
-        else:
-            paths.append(prefix + key)
-    return paths
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -172,7 +161,7 @@ def from_dict(kind: type[Any], tree: dict[str, Any], prefix: str = "") -> Any:
         raise ConfigError(f"{prefix}{error.message}", field=path) from error
 
 
-def _coerce(value: Any, hint: Any, path: str) -> Any:  # noqa: PLR0911 - one return per type
+def _coerce(value: Any, hint: Any, path: str) -> Any:
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
@@ -199,3 +188,24 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:  # noqa: PLR0911 - one ret
 def config_sha256(config: KindConfig) -> str:
     """Hash of the whole configuration: equal configurations, equal hashes."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+
+
+def flatten(config: object) -> dict[str, str]:
+    """Every setting by its dotted key, as `--set` would be given it."""
+    flat: dict[str, str] = {}
+
+    def walk(tree: dict[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+
+    walk(to_dict(config), "")
+    return flat
+
+
+def differences(preset: object, config: object) -> list[str]:
+    """`key=value` for every setting in which `config` is not `preset`."""
+    before = flatten(preset)
+    return [f"{key}={value}" for key, value in flatten(config).items() if before[key] != value]

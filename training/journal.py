@@ -34,6 +34,7 @@ class Journal:
             dynamic_ncols=True,
             mininterval=1.0,
             smoothing=0.05,
+            disable=None,  # on a terminal alone: in a log file a bar is noise
         )
         self._epochs = epochs
 
@@ -61,10 +62,8 @@ class Journal:
         for key, value in line.items():
             if key not in ("epoch", "step"):
                 self._writer.add_scalar(key, value, line["step"])
-        shown = {
-            key: f"{value:.4g}" for key, value in line.items() if key not in ("epoch", "step")
-        }
-        self._bar.write(f"epoch {line['epoch']:>3}  " + "  ".join(f"{k} {v}" for k, v in shown.items()))
+        shown = {key: f"{value:.4g}" for key, value in line.items() if key not in ("epoch", "step")}
+        tqdm.write(f"epoch {line['epoch']:>3}  " + "  ".join(f"{k} {v}" for k, v in shown.items()))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -8,10 +8,13 @@ optimiser states and n to go on bit for bit as if nothing had happened.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -20,7 +23,6 @@ from training import checkpoint
 from training.config import KindConfig, config_sha256, to_dict
 from training.errors import FitError
 from training.journal import Journal
-from training.kinds.base import Batch, Phase, Task
 from training.optimizers import (
     Average,
     build_optimizer,
@@ -29,6 +31,7 @@ from training.optimizers import (
 )
 from training.precision import autocast, choose_dtype
 from training.seeds import derive
+from training.tasks.base import Batch, Phase, Task
 
 CHECKPOINT_FILE = "checkpoint.pt"
 BEST_FILE = "best.pt"
@@ -70,21 +73,39 @@ def fit(task: Task, config: KindConfig, folder: Path, device: torch.device) -> P
         epochs=config.fit.epochs,
         steps_per_epoch=task.steps_per_epoch,
         step=run.progress.step,
-    ) as journal:
-        try:
-            run.go(journal)
-        except KeyboardInterrupt as interrupt:
-            run.save()
-            raise Interrupted("stopped; the checkpoint is saved") from interrupt
+    ) as journal, _StopOnInterrupt() as stop:
+        run.go(journal, stop)
     return run.progress
+
+
+class _StopOnInterrupt:
+    """Turns the first SIGINT into a flag that is looked at between steps, where a checkpoint is
+    whole; the second interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
 
 
 class _Run:
     """The state of one fit."""
 
-    def __init__(
-        self, task: Task, config: KindConfig, folder: Path, device: torch.device
-    ) -> None:
+    def __init__(self, task: Task, config: KindConfig, folder: Path, device: torch.device) -> None:
         if task.steps_per_epoch < 1:
             raise FitError(
                 f"the data give no full batch of {config.fit.batch_size}; "
@@ -101,7 +122,7 @@ class _Run:
             p.name: [w for w in p.module.parameters() if w.requires_grad] for p in task.phases
         }
 
-    def go(self, journal: Journal) -> None:
+    def go(self, journal: Journal, stop: _StopOnInterrupt) -> None:
         """Run the steps that are left."""
         task, progress = self.task, self.progress
         saved_at = clock = time.monotonic()
@@ -123,6 +144,9 @@ class _Run:
             elif now - saved_at > self.config.fit.checkpoint_every_s:
                 self.save()
                 saved_at = time.monotonic()
+            if stop.wanted:
+                self.save()
+                raise Interrupted(f"stopped after step {progress.step}; the checkpoint is saved")
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Every phase once; returns the step's figures."""
@@ -145,9 +169,7 @@ class _Run:
                 )
             loss.backward()  # type: ignore[no-untyped-call]
             if self.config.fit.clip_norm:
-                norm = nn.utils.clip_grad_norm_(
-                    self.trained[phase.name], self.config.fit.clip_norm
-                )
+                norm = nn.utils.clip_grad_norm_(self.trained[phase.name], self.config.fit.clip_norm)
                 figures[f"{phase.name}_grad_norm"] = float(norm)
             optimizer.step()
             figures[f"{phase.name}_loss"] = value
@@ -173,9 +195,7 @@ class _Run:
         progress.sums = {}
         last = epoch + 1 == fit_config.epochs
         if last or (epoch + 1) % fit_config.validate_every == 0:
-            line |= self.task.validate(
-                self.average.module, self.folder / SAMPLES_FOLDER, epoch + 1
-            )
+            line |= self.task.validate(self.average.module, self.folder / SAMPLES_FOLDER, epoch + 1)
             self.keep_best(line, epoch + 1)
             progress.stopped = 0 < fit_config.patience <= progress.stale
         journal.record(line)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,39 +17,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
-from training.config import KindConfig, OptimizerConfig
+from training.card import Figure, Sample
+from training.config import KindConfig
+from training.data.describe import Description
+from training.gate import Rule
+from training.plots.curves import Panel
+from training.tasks.base import Task
 
-Batch = Mapping[str, torch.Tensor]
-Losses = tuple[torch.Tensor, dict[str, torch.Tensor]]
 Arrays = dict[str, NDArray[Any]]
 ConfigT = TypeVar("ConfigT", bound=KindConfig)
 DataT = TypeVar("DataT")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One player's turn in a step: compute a loss, step one module's optimiser.
-
-    A classifier has one phase; a GAN has two, and the loop knows no more about GANs than that.
-    """
-
-    name: str
-    module: nn.Module
-    loss: Callable[[Batch], Losses]
-    """The batch to (scalar loss, figures to log)."""
-    optimizer: OptimizerConfig
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the gate asks of one metric."""
-
-    metric: str
-    goal: str
-    """max or min: which way is better."""
-    floor: float
-    tolerance: float
-    """How much worse than the served version a candidate may be."""
 
 
 @dataclass(frozen=True)
@@ -69,44 +46,35 @@ class Export:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found."""
+    """What `evaluate` found; figures and samples are for the model card, plots for the run."""
 
     metrics: dict[str, float]
-    plots: tuple[Path, ...] = ()
-    samples: tuple[str, ...] = field(default=())
-    """Texts for the model card."""
+    figures: tuple[Figure, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
 
-class Task(ABC):
-    """A kind's configuration and data, ready to be fitted."""
+@dataclass(frozen=True)
+class About:
+    """What the model card says of every model of a kind."""
 
-    modules: dict[str, nn.Module]
-    """Everything with weights, by name: what a checkpoint holds."""
-    served: str
-    """The name of the module that is averaged, evaluated and exported."""
-    phases: tuple[Phase, ...]
-    steps_per_epoch: int
-    monitor: tuple[str, str] | None = None
-    """(metric, "max" or "min") that chooses the best checkpoint; None keeps the last."""
-
-    @abstractmethod
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Step `step` (from 0) of `epoch`, on the task's device; a function of the seed alone."""
-
-    @abstractmethod
-    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
-        """Figures of the averaged network during a fit; may draw samples into `folder`."""
+    description: str
+    intended_use: str
+    limits: tuple[str, ...]
+    metric_notes: Mapping[str, str]
 
 
 class Kind(ABC, Generic[ConfigT, DataT]):
     """A family of models."""
 
     name: str
-    title: str
     default_model: str
     """The name under which the shipped preset is published."""
+    about: About
     presets: Mapping[str, ConfigT]
+    """`standard` is the shipped one; `tiny` is for tests; the rest are there to be beaten."""
     rules: Sequence[Rule]
+    panels: Sequence[Panel]
+    """The curves of a run."""
 
     @abstractmethod
     def load_data(self, source: str | None, cache_dir: Path) -> DataT:
@@ -117,8 +85,8 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         """What the manifest says of the data."""
 
     @abstractmethod
-    def describe(self, data: DataT, out_dir: Path) -> str:
-        """A table to print; plots go to `out_dir`."""
+    def describe(self, data: DataT, out_dir: Path) -> Description:
+        """A look at the data: text to print; plots go to `out_dir`."""
 
     @abstractmethod
     def task(self, config: ConfigT, data: DataT, device: torch.device) -> Task:
@@ -130,7 +98,8 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     ) -> Evaluation:
         """Measure the fitted network on held-out data and draw plots into `folder`.
 
-        `judge` is the folder of a published classifier, for kinds that are judged by one.
+        `judge` is the folder of a published classifier's version, for kinds that are judged by
+        one.
         """
 
     @abstractmethod

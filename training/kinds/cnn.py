@@ -2,68 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from training.augment import alternating_flip, cutout, translate
-from training.config import FitConfig, KindConfig, OptimizerConfig, ScheduleConfig, require
+from service.contract import DataRecord, TensorSpec
+from training.card import Figure
+from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.data.describe import Description, describe_images
 from training.data.images import load_images
 from training.data.sets import ImageData
-from training.kinds.base import Batch, Losses, Phase, Task
-from training.networks.resnet import ResNet
-from training.networks.textbook import SoftmaxRegression, TextbookConvNet
-from training.seeds import derive, order
+from training.gate import Rule
+from training.kinds.base import About, Arrays, Evaluation, Export, Kind
+from training.measures.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+from training.measures.classification import accuracy, confusion_matrix, per_class_accuracy
+from training.networks.served import ServedClassifier
+from training.plots.classification import plot_class_shares, plot_confusion, plot_reliability
+from training.plots.curves import Panel
+from training.tasks.classification import (
+    AugmentConfig,
+    CnnConfig,
+    CnnTask,
+    NetworkConfig,
+    channel_statistics,
+    predict_logits,
+)
 
+# Logistic regression on pixels: what every network must beat.
+SOFTMAX = CnnConfig(
+    network=NetworkConfig(architecture="softmax"),
+    fit=FitConfig(epochs=10, batch_size=128),
+    optimizer=OptimizerConfig(name="adamw", lr=1e-3),
+    schedule=ScheduleConfig(name="cosine"),
+)
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which network, how wide and how deep."""
-
-    architecture: Literal["softmax", "textbook", "resnet"] = "resnet"
-    widths: tuple[int, ...] = (64, 128, 256)
-    """Channels of each stage; multiples of 16 fill the processor's vectors."""
-    blocks: int = 1
-    """Residual blocks in each stage."""
-
-    def __post_init__(self) -> None:
-        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "positive")
-        require(self.blocks >= 1, "blocks", self.blocks, "1 or more")
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """What is done to training images; all off is the textbook's way."""
-
-    flip: bool = False
-    translate_px: int = 0
-    cutout_px: int = 0
-
-    def __post_init__(self) -> None:
-        require(0 <= self.translate_px <= 16, "translate_px", self.translate_px, "in 0..16")
-        require(0 <= self.cutout_px <= 32, "cutout_px", self.cutout_px, "in 0..32")
-
-
-@dataclass(frozen=True)
-class CnnConfig(KindConfig):
-    """Everything that a classifier's run is made of."""
-
-    network: NetworkConfig = NetworkConfig()
-    augment: AugmentConfig = AugmentConfig()
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes (Szegedy et al. 2016)."""
-
-    def __post_init__(self) -> None:
-        smoothing = self.label_smoothing
-        require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
-
-
+# The first network of every course, trained the way it is taught.
 TEXTBOOK = CnnConfig(
     network=NetworkConfig(architecture="textbook", widths=(32, 64)),
     fit=FitConfig(epochs=10, batch_size=32),
@@ -85,98 +66,182 @@ STANDARD = CnnConfig(
     schedule=ScheduleConfig(name="linear", warmup=0.15),
 )
 
+# Seconds on a few dozen images, for tests.
+TINY = CnnConfig(
+    network=NetworkConfig(architecture="resnet", widths=(16, 16), blocks=1),
+    augment=AugmentConfig(flip=True, translate_px=2, cutout_px=4),
+    fit=FitConfig(epochs=2, batch_size=8, ema_decay=0.9, precision="float32"),
+    optimizer=OptimizerConfig(name="sgd", lr=0.05, nesterov=True),
+)
 
-class CnnTask(Task):
-    """Batches of augmented images, cross-entropy, accuracy on the test split."""
-
-    served = "network"
-    monitor = ("val_accuracy", "max")
-
-    def __init__(self, config: CnnConfig, data: ImageData, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
-        torch.manual_seed(derive(config.fit.seed, "weights"))
-        network = build_network(config, len(data.classes), data.train.images.shape[1])
-        network = network.to(device, memory_format=torch.channels_last)
-        self.modules = {"network": network}
-        self.phases = (Phase("train", network, self.loss, config.optimizer),)
-        self.images = torch.from_numpy(data.train.images).to(device)
-        self.labels = torch.from_numpy(data.train.labels).to(device)
-        self.steps_per_epoch = len(self.images) // config.fit.batch_size
-        self.mean, self.deviation = channel_statistics(data)
-        self._order = (-1, torch.empty(0))
-
-    def batch(self, epoch: int, step: int) -> Batch:
-        """uint8 images to normalised, augmented ones; the last incomplete batch is left out."""
-        if self._order[0] != epoch:
-            shuffled = order(len(self.images), self.config.fit.seed, epoch)
-            self._order = (epoch, shuffled.to(self.device))
-        size = self.config.fit.batch_size
-        index_B = self._order[1][step * size : (step + 1) * size]
-        x_BCHW = normalise(self.images[index_B], self.mean, self.deviation)
-        augment = self.config.augment
-        if augment.flip:
-            x_BCHW = alternating_flip(x_BCHW, index_B, epoch)
-        x_BCHW = translate(x_BCHW, augment.translate_px, reflect=True)
-        x_BCHW = cutout(x_BCHW, augment.cutout_px)
-        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        return {"image": x_BCHW, "label": self.labels[index_B]}
-
-    def loss(self, batch: Batch) -> Losses:
-        """Cross-entropy of the smoothed labels."""
-        logits_BK = self.modules["network"](batch["image"]).float()
-        loss = F.cross_entropy(
-            logits_BK, batch["label"], label_smoothing=self.config.label_smoothing
-        )
-        accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
-        return loss, {"train_accuracy": accuracy}
-
-    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
-        """Accuracy and cross-entropy (nats) on the test split."""
-        logits = torch.from_numpy(predict_logits(network, self.data, self.device))
-        labels = torch.from_numpy(self.data.test.labels)
-        return {
-            "val_accuracy": float((logits.argmax(1) == labels).float().mean()),
-            "val_loss_nats": float(F.cross_entropy(logits, labels)),
-        }
+PRESETS = {"softmax": SOFTMAX, "textbook": TEXTBOOK, "standard": STANDARD, "tiny": TINY}
 
 
-def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
-    """The configured network, with weights from torch's global generator."""
-    network = config.network
-    if network.architecture == "softmax":
-        return SoftmaxRegression(classes, size)
-    if network.architecture == "textbook":
-        return TextbookConvNet(classes, network.widths)
-    return ResNet(classes, network.widths, network.blocks)
+class Cnn(Kind[CnnConfig, ImageData]):
+    """Images in, classes out."""
 
-
-def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of the training images, in grey levels 0..255."""
-    images = data.train.images
-    return (
-        tuple(float(value) for value in images.mean(axis=(0, 1, 2))),
-        tuple(max(float(value), 1.0) for value in images.std(axis=(0, 1, 2))),
+    name = "cnn"
+    default_model = "cifar10"
+    presets = PRESETS
+    rules = (
+        # 3 points below the goal: a shipped model that has lost more is broken, not unlucky.
+        Rule("test_accuracy", "max", floor=0.88, tolerance=0.005),
+    )
+    panels = (
+        Panel("Loss", ("train_loss", "test_loss_nats", "val_loss_nats"), "nats"),
+        Panel("Accuracy", ("train_accuracy", "test_accuracy", "val_accuracy"), "share right"),
+    )
+    about = About(
+        description="Classifies colour images; says where in the image it looked.",
+        intended_use=(
+            "Small colour photographs of one object of the classes listed. The `feature` output "
+            "(pooled activations before the classifier) serves to compare images."
+        ),
+        limits=(
+            "It always answers with one of its classes, also for an image of something else.",
+            "It was trained on images of low resolution; larger ones are cropped and shrunk.",
+            "The heat map is as coarse as the last feature map and shows association, not cause.",
+        ),
+        metric_notes={
+            "test_accuracy": "share of test images whose most likely class is right",
+            "test_accuracy_low": "lower end of its 95 % Wilson interval",
+            "test_accuracy_high": "upper end of its 95 % Wilson interval",
+            "worst_class_accuracy": "accuracy of the class that does worst",
+            "test_loss_nats": "mean of -log p(label)",
+            "test_ece": "expected calibration error in 15 bins of confidence, 0 to 1",
+            "test_brier": "Brier score, 0 to 2",
+        },
     )
 
+    def load_data(self, source: str | None, cache_dir: Path) -> ImageData:
+        """CIFAR-10, or any images in a folder for each class."""
+        return load_images(source, cache_dir=cache_dir)
 
-def normalise(
-    image_BHWC: torch.Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]
-) -> torch.Tensor:
-    """uint8 [B,H,W,3] to float32 [B,3,H,W] of mean 0 and deviation 1."""
-    x_BHWC = image_BHWC.float().sub(image_BHWC.new_tensor(mean, dtype=torch.float32))
-    x_BHWC = x_BHWC.div(image_BHWC.new_tensor(deviation, dtype=torch.float32))
-    return x_BHWC.permute(0, 3, 1, 2)
+    def record(self, data: ImageData) -> DataRecord:
+        """Name, source, checksum, licence and counts."""
+        return DataRecord(
+            name=data.name,
+            source=data.source,
+            sha256=data.sha256,
+            license=data.license,
+            examples={"train": len(data.train.labels), "test": len(data.test.labels)},
+        )
+
+    def describe(self, data: ImageData, out_dir: Path) -> Description:
+        """Counts, channels, sizes, examples."""
+        return describe_images(data, out_dir)
+
+    def task(self, config: CnnConfig, data: ImageData, device: torch.device) -> CnnTask:
+        """Ready to be fitted."""
+        return CnnTask(config, data, device)
+
+    def evaluate(
+        self,
+        config: CnnConfig,
+        data: ImageData,
+        network: nn.Module,
+        folder: Path,
+        judge: Path | None,
+    ) -> Evaluation:
+        """Accuracy, by class as well, calibration and confusion on the test split."""
+        logits_NC = predict_logits(
+            network, data.test.images, *channel_statistics(data), torch.device("cpu")
+        )
+        probability_NC = logits_NC.softmax(dim=1).numpy()
+        predicted_N, label_N = probability_NC.argmax(axis=1), data.test.labels
+        classes = len(data.classes)
+        right = accuracy(predicted_N, label_N)
+        by_class = per_class_accuracy(predicted_N, label_N, classes=classes)
+        metrics = {
+            "test_accuracy": right.value,
+            "test_accuracy_low": right.low,
+            "test_accuracy_high": right.high,
+            "worst_class_accuracy": float(np.nanmin(by_class)),
+            "test_loss_nats": negative_log_likelihood(probability_NC, label_N),
+            "test_ece": expected_calibration_error(probability_NC, label_N),
+            "test_brier": brier_score(probability_NC, label_N),
+        }
+        metrics |= {
+            f"test_accuracy.{name}": float(share)
+            for name, share in zip(data.classes, by_class, strict=True)
+        }
+        plot_confusion(
+            confusion_matrix(predicted_N, label_N, classes=classes),
+            data.classes,
+            folder / "confusion.png",
+        )
+        plot_class_shares(
+            by_class,
+            data.classes,
+            folder / "classes.png",
+            title="Accuracy by class",
+            value_label="Share right",
+            overall=right.value,
+        )
+        plot_reliability(reliability(probability_NC, label_N), folder / "reliability.png")
+        return Evaluation(
+            metrics,
+            figures=(
+                Figure("classes.png", "Accuracy by class, on the test split"),
+                Figure("confusion.png", "Labelled against predicted classes"),
+                Figure("reliability.png", "Confidence against accuracy"),
+            ),
+        )
+
+    def export(self, config: CnnConfig, data: ImageData, network: nn.Module) -> Export:
+        """With normalisation, softmax, heat map and features in the graph."""
+        size, classes = data.train.images.shape[1], len(data.classes)
+        module = ServedClassifier(network, *channel_statistics(data)).eval()
+        with torch.no_grad():
+            _, heat_Nhw, feature_ND = module(torch.zeros((1, size, size, 3), dtype=torch.uint8))
+        return Export(
+            module=module,
+            inputs=(
+                TensorSpec(
+                    name="image",
+                    dtype="uint8",
+                    shape=("N", size, size, 3),
+                    minimum=0,
+                    maximum=255,
+                    description="RGB",
+                ),
+            ),
+            outputs=(
+                TensorSpec(
+                    name="probability",
+                    dtype="float32",
+                    shape=("N", classes),
+                    minimum=0,
+                    maximum=1,
+                    description="of each class",
+                ),
+                TensorSpec(
+                    name="heatmap",
+                    dtype="float32",
+                    shape=("N", *heat_Nhw.shape[1:]),
+                    minimum=0,
+                    maximum=1,
+                    description="class activation of the top class",
+                ),
+                TensorSpec(
+                    name="feature",
+                    dtype="float32",
+                    shape=("N", feature_ND.shape[1]),
+                    description="pooled activations before the classifier",
+                ),
+            ),
+            tolerance={"probability": 1e-3, "heatmap": 1e-2, "feature": 1e-2},
+            draw_inputs=partial(draw_pictures, size),
+            labels=data.classes,
+        )
 
 
-@torch.no_grad()
-def predict_logits(
-    network: nn.Module, data: ImageData, device: torch.device, *, rows: int = 500
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """float32 [N,classes] of the test split, in float32 arithmetic."""
-    mean, deviation = channel_statistics(data)
-    images = torch.from_numpy(data.test.images)
-    parts = [
-        network(normalise(chunk.to(device), mean, deviation)).cpu()
-        for chunk in images.split(rows)
-    ]
-    return torch.cat(parts).numpy()
+def draw_pictures(size: int, rows: int, rng: np.random.Generator) -> Arrays:
+    """Blots of colour under noise: nearer to photographs than noise alone."""
+    cells = -(-size // 4)
+    blots = rng.integers(0, 256, (rows, cells, cells, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    noise = rng.normal(0, 20, (rows, size, size, 3))
+    return {"image": (blots[:, :size, :size] + noise).clip(0, 255).astype(np.uint8)}
+
+
+KIND = Cnn()

@@ -1,71 +1,52 @@
-"""Image sampling with a conditional generative adversarial network."""
+"""GAN: classes in, pictures out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
-from training.augment import colour, cutout, translate
-from training.config import FitConfig, KindConfig, OptimizerConfig, ScheduleConfig, require
+from service.contract import DataRecord, TensorSpec
+from training.card import Figure
+from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.data.describe import Description, describe_images
 from training.data.images import load_images
 from training.data.sets import ImageData
-from training.kinds.base import Batch, Losses, Phase, Task
-from training.networks.dcgan import DcganDiscriminator, DcganGenerator
-from training.networks.projgan import ProjectionCritic, ProjectionGenerator
-from training.seeds import derive, generator, order
+from training.errors import DataError
+from training.gate import Rule
+from training.judge import Judge
+from training.kinds.base import About, Arrays, Evaluation, Export, Kind
+from training.measures.agreement import agreement
+from training.measures.diversity import diversity_by_class
+from training.measures.frechet import frechet_distance, frechet_floor
+from training.measures.neighbours import nearest
+from training.networks.projgan import fold_conditional_norms
+from training.networks.served import ServedGenerator
+from training.plots.classification import plot_class_shares, plot_confusion
+from training.plots.curves import Panel
+from training.plots.pictures import plot_neighbours, plot_samples
+from training.seeds import derive
+from training.tasks.adversarial import GanConfig, GanTask, NetworkConfig
 
+NEIGHBOUR_SAMPLES = 500
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which pair of networks, and how wide."""
-
-    architecture: Literal["dcgan", "projection"] = "projection"
-    noise: int = 64
-    """Length of the noise vector."""
-    generator_widths: tuple[int, ...] = (256, 128, 48)
-    """Channels at 4x4, 8x8 and 16x16 (projection); dcgan reads the last alone."""
-    critic_widths: tuple[int, ...] = (64, 128, 256)
-    """Channels at 16x16, 8x8 and 4x4 (projection); dcgan reads the first alone."""
-
-    def __post_init__(self) -> None:
-        require(self.noise >= 1, "noise", self.noise, "1 or more")
-        for key in ("generator_widths", "critic_widths"):
-            widths = getattr(self, key)
-            require(len(widths) == 3 and min(widths) > 0, key, widths, "three positive widths")
-
-
-@dataclass(frozen=True)
-class GanConfig(KindConfig):
-    """Everything that a GAN's run is made of. `optimizer` is the generator's."""
-
-    network: NetworkConfig = NetworkConfig()
-    critic_optimizer: OptimizerConfig = OptimizerConfig()
-    loss: Literal["cross_entropy", "hinge"] = "hinge"
-    class_weight: float = 0.0
-    """Weight of the auxiliary class loss: on the critic for real images, on the generator for its
-    own (Odena et al. 2017). Only the projection critic has a class head."""
-    flip: bool = False
-    augment_translate_px: int = 0
-    """DiffAugment's shift, seen by the critic alone (Zhao et al. 2020)."""
-    augment_cutout_px: int = 0
-    augment_colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(self.class_weight >= 0, "class_weight", self.class_weight, "0 or more")
-        require(
-            self.class_weight == 0 or self.network.architecture == "projection",
-            "class_weight",
-            self.class_weight,
-            "0 for dcgan, whose discriminator has no class head",
-        )
-
+# DCGAN's own settings (Radford et al. 2016), with the class given to both players.
+DCGAN = GanConfig(
+    network=NetworkConfig(
+        architecture="dcgan",
+        noise=100,
+        generator_widths=(256, 128, 64),
+        critic_widths=(64, 128, 256),
+    ),
+    loss="cross_entropy",
+    fit=FitConfig(epochs=20, batch_size=128),
+    optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.5),
+    critic_optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.5),
+    schedule=ScheduleConfig(name="constant", warmup=0.0),
+)
 
 STANDARD = GanConfig(
     # Both players together pass 150 to 250 images a second through one core.
@@ -84,157 +65,223 @@ STANDARD = GanConfig(
     schedule=ScheduleConfig(name="linear", warmup=0.01, final=0.1),
 )
 
-
-class GanTask(Task):
-    """Two players: the critic's phase, then the generator's."""
-
-    served = "generator"
-    monitor = None  # no loss of a GAN says how good its images are: the last weights are kept
-
-    def __init__(self, config: GanConfig, data: ImageData, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
-        self.classes = len(data.classes)
-        torch.manual_seed(derive(config.fit.seed, "weights"))
-        maker, critic = build_networks(config, self.classes)
-        self.generator = maker.to(device, memory_format=torch.channels_last)
-        self.critic = critic.to(device, memory_format=torch.channels_last)
-        self.modules = {"generator": self.generator, "critic": self.critic}
-        self.phases = (
-            Phase("critic", self.critic, self.critic_loss, config.critic_optimizer),
-            Phase("generator", self.generator, self.generator_loss, config.optimizer),
-        )
-        self.images = torch.from_numpy(data.train.images).to(device)
-        self.labels = torch.from_numpy(data.train.labels).to(device)
-        self.steps_per_epoch = len(self.images) // config.fit.batch_size
-        self._order = (-1, torch.empty(0))
-
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Real images in -1..1 [B,3,H,W] and their classes."""
-        if self._order[0] != epoch:
-            shuffled = order(len(self.images), self.config.fit.seed, epoch)
-            self._order = (epoch, shuffled.to(self.device))
-        size = self.config.fit.batch_size
-        index_B = self._order[1][step * size : (step + 1) * size]
-        x_BCHW = self.images[index_B].permute(0, 3, 1, 2).float() / 127.5 - 1
-        if self.config.flip:
-            mirrored = torch.rand(size, device=self.device) < 0.5
-            x_BCHW = torch.where(mirrored[:, None, None, None], x_BCHW.flip(3), x_BCHW)
-        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        return {"image": x_BCHW, "label": self.labels[index_B]}
-
-    def critic_loss(self, batch: Batch) -> Losses:
-        """Real images should score high, drawn ones low, and real ones show their class."""
-        fake_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
-        with torch.no_grad():
-            drawn = self._draw(fake_B)
-        # One pass over both halves; the critic has no batch statistics unless it is DCGAN's.
-        images = torch.cat((self._augment(batch["image"]), self._augment(drawn)))
-        score, logits_BK = self._judge(images, torch.cat((batch["label"], fake_B)))
-        real, fake = score.chunk(2)
-        loss = realness_loss(real, True, self.config.loss)
-        loss = loss + realness_loss(fake, False, self.config.loss)
-        figures = {"critic_real": real.detach().mean(), "critic_fake": fake.detach().mean()}
-        if self.config.class_weight:
-            logits_BK = logits_BK.chunk(2)[0]
-            loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, batch["label"])
-            hits = logits_BK.detach().argmax(1) == batch["label"]
-            figures["critic_class_real"] = hits.float().mean()
-        return loss, figures
-
-    def generator_loss(self, batch: Batch) -> Losses:
-        """Drawn images should score high and show the class that was asked for."""
-        label_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
-        score, logits_BK = self._judge(self._augment(self._draw(label_B)), label_B)
-        loss = -score.mean() if self.config.loss == "hinge" else F.softplus(-score).mean()
-        figures: dict[str, torch.Tensor] = {}
-        if self.config.class_weight:
-            loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, label_B)
-            hits = logits_BK.detach().argmax(1) == label_B
-            figures["critic_class_fake"] = hits.float().mean()
-        return loss, figures
-
-    def _draw(self, label_B: torch.Tensor) -> torch.Tensor:
-        noise_BZ = torch.randn(len(label_B), self.config.network.noise, device=self.device)
-        image: torch.Tensor = self.generator(noise_BZ, label_B)
-        return image.float()
-
-    def _judge(
-        self, image_BCHW: torch.Tensor, label_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        answer = self.critic(image_BCHW, label_B)
-        if isinstance(answer, tuple):
-            return answer[0].float(), answer[1].float()
-        return answer.float(), answer.new_zeros((len(label_B), self.classes))
-
-    def _augment(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        x = colour(image_BCHW, self.config.augment_colour)
-        x = translate(x, self.config.augment_translate_px, reflect=False)
-        x = cutout(x, self.config.augment_cutout_px)
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
-        """Draw a sheet of samples, always from the same noise: one row for each class."""
-        network = settle_statistics(network, self.config, self.classes, self.device)
-        label_B = torch.arange(self.classes, device=self.device).repeat_interleave(10)
-        noise_BZ = torch.randn(
-            (len(label_B), self.config.network.noise),
-            generator=generator(self.config.fit.seed, "sheet"),
-        ).to(self.device)
-        with torch.no_grad():
-            image_BCHW = network(noise_BZ, label_B).float().cpu()
-        rows = to_uint8(image_BCHW).reshape(self.classes, 10, *image_BCHW.shape[2:], 3)
-        sheet = rows.transpose(0, 2, 1, 3, 4).reshape(self.classes * rows.shape[2], -1, 3)
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(folder / f"epoch-{epoch:03d}.png")
-        return {"sheet_deviation": float(image_BCHW.std(dim=0).mean())}
+# Seconds on a few dozen images, for tests.
+TINY = GanConfig(
+    network=NetworkConfig(noise=8, generator_widths=(16, 16, 16), critic_widths=(16, 16, 16)),
+    class_weight=0.1,
+    flip=True,
+    augment_translate_px=2,
+    augment_cutout_px=4,
+    augment_colour=0.5,
+    fit=FitConfig(epochs=2, batch_size=8, ema_decay=0.9, precision="float32"),
+    samples_per_class=8,
+)
 
 
-def build_networks(config: GanConfig, classes: int) -> tuple[nn.Module, nn.Module]:
-    """Generator and critic, with weights from torch's global generator."""
-    network = config.network
-    if network.architecture == "dcgan":
-        return (
-            DcganGenerator(classes, network.noise, network.generator_widths[-1]),
-            DcganDiscriminator(classes, network.critic_widths[0]),
-        )
-    return (
-        ProjectionGenerator(classes, network.noise, network.generator_widths),
-        ProjectionCritic(classes, network.critic_widths),
+class Gan(Kind[GanConfig, ImageData]):
+    """Noise and a class in, a picture out."""
+
+    name = "gan"
+    default_model = "cifar10-gan"
+    presets = {"dcgan": DCGAN, "standard": STANDARD, "tiny": TINY}
+    rules = (
+        # Below 0.6 a picture's class is a guess; 0.02 is what 5,000 samples leave to chance.
+        Rule("class_agreement", "max", floor=0.60, tolerance=0.02),
+    )
+    panels = (
+        Panel("Losses", ("critic_loss", "generator_loss"), "loss"),
+        Panel("Critic's scores", ("critic_real", "critic_fake"), "score"),
+        Panel("Critic's class head", ("critic_class_real", "critic_class_fake"), "share right"),
+    )
+    about = About(
+        description="Draws small colour pictures of the class asked for.",
+        intended_use="Sample pictures, synthetic load and test images; a small GAN to learn from.",
+        limits=(
+            "Pictures are small and many are only roughly of their class.",
+            "It draws nothing but its classes; a prompt only names one of them.",
+            "Agreement is measured by a classifier with errors of its own.",
+        ),
+        metric_notes={
+            "class_agreement": "share of samples that the judge classifier sees as the class asked",
+            "class_agreement_low": "lower end of its 95 % Wilson interval",
+            "class_agreement_high": "upper end of its 95 % Wilson interval",
+            "worst_class_agreement": "agreement of the class that does worst",
+            "judge_accuracy": "the judge's own accuracy on real test images",
+            "frechet_classifier_features": (
+                "Fréchet distance to real test images in the judge's features; not the Inception "
+                "FID, and not comparable with one"
+            ),
+            "frechet_classifier_features_floor": "the same between two halves of the test images",
+            "diversity_ratio": "spread of a class's samples over that of real images, in features",
+            "neighbour_distance_ratio": (
+                "median distance from samples to their nearest training image, over that of real "
+                "test images, in features; far below 1 is copying"
+            ),
+        },
     )
 
+    def load_data(self, source: str | None, cache_dir: Path) -> ImageData:
+        """CIFAR-10, or any images in a folder for each class."""
+        return load_images(source, cache_dir=cache_dir)
 
-def realness_loss(score_B: torch.Tensor, real: bool, loss: str) -> torch.Tensor:
-    """What the critic pays for these scores of real or of drawn images."""
-    signed = score_B if real else -score_B
-    return F.relu(1 - signed).mean() if loss == "hinge" else F.softplus(-signed).mean()
+    def record(self, data: ImageData) -> DataRecord:
+        """Name, source, checksum, licence and counts."""
+        return DataRecord(
+            name=data.name,
+            source=data.source,
+            sha256=data.sha256,
+            license=data.license,
+            examples={"train": len(data.train.labels), "test": len(data.test.labels)},
+        )
+
+    def describe(self, data: ImageData, out_dir: Path) -> Description:
+        """Counts, channels, sizes, examples."""
+        return describe_images(data, out_dir)
+
+    def task(self, config: GanConfig, data: ImageData, device: torch.device) -> GanTask:
+        """Ready to be fitted."""
+        return GanTask(config, data, device)
+
+    def evaluate(
+        self,
+        config: GanConfig,
+        data: ImageData,
+        network: nn.Module,
+        folder: Path,
+        judge: Path | None,
+    ) -> Evaluation:
+        """Let the judge look at samples of every class, and at real images for comparison."""
+        if judge is None:
+            raise DataError(
+                "a published classifier must judge the samples; train one first "
+                "(run --kind cnn), or name its version folder with --judge",
+                field="judge",
+            )
+        judged_by, classes = Judge(judge), len(data.classes)
+        positions = judged_by.positions(data.classes)
+        asked_N = np.repeat(np.arange(classes), config.samples_per_class)
+        images = sample_images(network, config, asked_N)
+        drawn, real = judged_by.see(images), judged_by.see(data.test.images)
+        training = judged_by.see(data.train.images)
+        found = agreement(drawn.judged_N, positions[asked_N], classes=len(judged_by.labels))
+        by_class = found.per_class[positions]
+        spread = diversity_by_class(drawn.feature_ND, asked_N, classes=classes)
+        real_spread = diversity_by_class(real.feature_ND, data.test.labels, classes=classes)
+        probe = np.random.default_rng(derive(config.fit.seed, "neighbours"))
+        some = np.sort(probe.permutation(len(images))[:NEIGHBOUR_SAMPLES])
+        near = nearest(drawn.feature_ND[some], training.feature_ND, k=5)
+        near_real = nearest(
+            real.feature_ND[:: len(real.feature_ND) // len(some) or 1], training.feature_ND
+        )
+        metrics = {
+            "class_agreement": found.overall.value,
+            "class_agreement_low": found.overall.low,
+            "class_agreement_high": found.overall.high,
+            "worst_class_agreement": float(by_class.min()),
+            "judge_accuracy": float((real.judged_N == positions[data.test.labels]).mean()),
+            "frechet_classifier_features": frechet_distance(drawn.feature_ND, real.feature_ND),
+            "frechet_classifier_features_floor": frechet_floor(real.feature_ND),
+            "diversity_ratio": float(np.mean(spread / real_spread)),
+            "neighbour_distance_ratio": float(
+                np.median(near.distance[:, 0]) / np.median(near_real.distance[:, 0])
+            ),
+        }
+        metrics |= {
+            f"class_agreement.{name}": float(share)
+            for name, share in zip(data.classes, by_class, strict=True)
+        }
+        plot_samples(images, asked_N, data.classes, folder / "samples.png", cell_px=48)
+        plot_confusion(
+            found.confusion,
+            judged_by.labels,
+            folder / "agreement.png",
+            title="What the judge saw",
+            row_label="Class asked for",
+            column_label="Class seen by the judge",
+        )
+        plot_class_shares(
+            by_class,
+            data.classes,
+            folder / "classes.png",
+            title="Agreement by class",
+            value_label="Share seen as the class asked for",
+            overall=found.overall.value,
+        )
+        # For the run's own folder alone: it shows training images.
+        plot_neighbours(
+            images[some[:10]],
+            data.train.images[near.index[:10]],
+            near.distance[:10],
+            folder / "neighbours.png",
+        )
+        return Evaluation(
+            metrics,
+            figures=(
+                Figure("samples.png", "Samples, a row for each class, not chosen"),
+                Figure("classes.png", f"Agreement by class, judged by {judged_by.title}"),
+                Figure("agreement.png", "Classes asked for against classes seen by the judge"),
+            ),
+        )
+
+    def export(self, config: GanConfig, data: ImageData, network: nn.Module) -> Export:
+        """The averaged generator, its class tables folded, rounding to grey levels in the graph."""
+        classes, noise = len(data.classes), config.network.noise
+        module = ServedGenerator(fold_conditional_norms(network)).eval()
+
+        def draw_inputs(rows: int, rng: np.random.Generator) -> Arrays:
+            return {
+                "noise": rng.standard_normal((rows, noise), dtype=np.float32),
+                "label": rng.integers(0, classes, rows),
+            }
+
+        with torch.no_grad():
+            image_NHWC = module(torch.zeros((1, noise)), torch.zeros(1, dtype=torch.int64))
+        return Export(
+            module=module,
+            inputs=(
+                TensorSpec(
+                    name="noise",
+                    dtype="float32",
+                    shape=("N", noise),
+                    description="independent standard normal numbers",
+                ),
+                TensorSpec(
+                    name="label",
+                    dtype="int64",
+                    shape=("N",),
+                    minimum=0,
+                    maximum=classes - 1,
+                    description="the class to draw",
+                ),
+            ),
+            outputs=(
+                TensorSpec(
+                    name="image",
+                    dtype="uint8",
+                    shape=("N", *image_NHWC.shape[1:]),
+                    minimum=0,
+                    maximum=255,
+                    description="RGB",
+                ),
+            ),
+            tolerance={"image": 2},
+            draw_inputs=draw_inputs,
+            labels=data.classes,
+        )
 
 
 @torch.no_grad()
-def settle_statistics(
-    network: nn.Module, config: GanConfig, classes: int, device: torch.device, batches: int = 40
-) -> nn.Module:
-    """Give an averaged generator the batch-norm statistics of its own activations.
-
-    The running ones belong to weights of long ago ("standing statistics", Brock et al. 2019,
-    appendix C). Changes the network in place and returns it, in evaluation mode.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
-    draw = generator(config.fit.seed, "statistics")
-    network.train()
-    for _ in range(batches):
-        noise_BZ = torch.randn((100, config.network.noise), generator=draw)
-        label_B = torch.randint(0, classes, (100,), generator=draw)
-        network(noise_BZ.to(device), label_B.to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return network.eval()
+def sample_images(
+    network: nn.Module, config: GanConfig, label_N: NDArray[np.int64], *, rows: int = 100
+) -> NDArray[np.uint8]:
+    """uint8 [N,H,W,3], from noise that the seed decides."""
+    rng = np.random.default_rng(derive(config.fit.seed, "evaluation"))
+    served = ServedGenerator(network).eval()
+    parts = []
+    for label_B in torch.from_numpy(label_N).split(rows):
+        noise = rng.standard_normal((len(label_B), config.network.noise), dtype=np.float32)
+        parts.append(served(torch.from_numpy(noise), label_B).numpy())
+    return np.concatenate(parts)
 
 
-def to_uint8(image_BCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Images in -1..1 to grey levels, uint8 [B,H,W,3]."""
-    levels = ((image_BCHW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().numpy()
+KIND = Gan()

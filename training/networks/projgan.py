@@ -7,6 +7,8 @@ an auxiliary class head (Odena et al. 2017) on one strided trunk.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,6 +31,34 @@ class ConditionalBatchNorm(nn.Module):
         scale = self.scale(label_B)[:, :, None, None]
         shift = self.shift(label_B)[:, :, None, None]
         return torch.addcmul(shift, self.norm(x_BCHW), scale)
+
+
+class ScaleShift(nn.Module):
+    """A conditional batch norm at rest: one multiply-add, looked up by class."""
+
+    def __init__(self, norm: ConditionalBatchNorm) -> None:
+        super().__init__()
+        statistics = norm.norm
+        mean, variance = statistics.running_mean, statistics.running_var
+        assert mean is not None and variance is not None
+        scale_KC = norm.scale.weight.detach() * torch.rsqrt(variance + statistics.eps)
+        self.scale = nn.Parameter(scale_KC, requires_grad=False)
+        self.shift = nn.Parameter(norm.shift.weight.detach() - mean * scale_KC, requires_grad=False)
+
+    def forward(self, x_BCHW: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
+        """[B,C,H,W] and int64 [B] to [B,C,H,W]."""
+        shift_BC11 = self.shift[label_B][:, :, None, None]
+        return x_BCHW * self.scale[label_B][:, :, None, None] + shift_BC11
+
+
+def fold_conditional_norms(network: nn.Module) -> nn.Module:
+    """A copy of a fitted network in which each batch norm's statistics are part of its table."""
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, ConditionalBatchNorm):
+                setattr(module, name, ScaleShift(child))
+    return folded
 
 
 class UpBlock(nn.Module):

@@ -1,0 +1,334 @@
+"""`triptych-train`: the command line.
+
+Exit codes: 0 done (for `run` and `publish`: published), 2 wrong usage or configuration, 3 refused
+by the gate, 4 failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from service.contract import MANIFEST_FILE
+from service.errors import TriptychError
+from training.config import flatten, override, to_dict
+from training.errors import ConfigError, GateRefusedError
+from training.kinds import kinds
+from training.kinds.base import Kind
+from training.loop import Interrupted
+from training.pipeline import Options, Pipeline
+from training.precision import choose_device
+from training.publish import served_manifest
+from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
+from training.summary import format_summary, summarise
+
+EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
+
+STEPS = {
+    "run": "do it all: fit, evaluate, export, verify, gate, publish",
+    "fit": "train, or go on training with --resume",
+    "evaluate": "measure the fitted weights on held-out data",
+    "export": "write the ONNX graph",
+    "verify": "prove the graph against torch and write golden outputs",
+    "gate": "compare the figures with their floors and the served version",
+    "publish": "write card and manifest and make this the served version",
+}
+STARTING = ("run", "fit")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code. Errors are one message on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except Interrupted as stop:
+        _complain(f"{stop.message}\nto go on: {_resume_command(arguments)}")
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except ConfigError as error:
+        _complain(error.message)
+        return EXIT_USAGE
+    except GateRefusedError as error:
+        _complain(error.message)
+        return EXIT_REFUSED
+    except TriptychError as error:
+        _complain(error.message)
+        return EXIT_FAILED
+    except OSError as error:
+        _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _complain(message: str) -> None:
+    print(f"triptych-train: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="triptych-train",
+        description="Train, prove and publish models.",
+        epilog=(__doc__ or "").partition("Exit codes: ")[2].join(("exit codes: ", "")),
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for step, text in STEPS.items():
+        command = commands.add_parser(step, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(command=_step, step=step)
+        _add_common(command)
+        if step in STARTING:
+            _add_starting(command)
+        if step in ("run", "evaluate"):
+            command.add_argument(
+                "--judge",
+                default="cifar10",
+                help="published classifier, or its version's folder, that judges drawn images",
+            )
+        if step in ("run", "gate"):
+            command.add_argument(
+                "--floor",
+                action="append",
+                default=[],
+                metavar="METRIC=VALUE",
+                help="replace a floor of the gate",
+            )
+    presets = commands.add_parser("presets", help="list the presets, or show one in full")
+    presets.set_defaults(command=_presets)
+    presets.add_argument("--kind", choices=sorted(kinds()))
+    presets.add_argument("--preset")
+    data = commands.add_parser("data", help="look at the data, or fetch them")
+    data.set_defaults(command=_data)
+    data.add_argument("action", choices=("describe", "fetch"))
+    data.add_argument("--kind", choices=sorted(kinds()), required=True)
+    data.add_argument("--data", help="as for fit")
+    data.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
+    _add_cache(data)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
+    command.add_argument("--model", help="name to publish under (default: the kind's own)")
+    command.add_argument(
+        "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
+    )
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--store", type=Path, default=Path("models"), help="model store")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n>")
+    command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch decides)")
+    _add_cache(command)
+
+
+def _add_cache(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=Path("~/.cache/triptych"),
+        help="where downloads and decoded images are kept",
+    )
+
+
+def _add_starting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", help="named configuration (default: standard)")
+    command.add_argument(
+        "--data", help="archive, folder or file (default: the kind's own, fetched)"
+    )
+    command.add_argument("--seed", type=int, help="short for --set fit.seed=")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change a setting, e.g. optimizer.lr=0.1; `presets` lists them",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with the latest run")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
+
+
+def _step(arguments: argparse.Namespace) -> None:
+    if arguments.threads < 0:
+        raise ConfigError(f"--threads is {arguments.threads}; it must be 0 or more")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    options = Options(
+        store=arguments.store,
+        cache_dir=arguments.cache_dir,
+        device=choose_device(arguments.device),
+        judge=getattr(arguments, "judge", "cifar10"),
+        floors=_floors(getattr(arguments, "floor", [])),
+    )
+    if arguments.step in STARTING and not arguments.resume:
+        record = _new_record(arguments)
+        folder = arguments.run_dir or new_run_folder(arguments.runs, record.model)
+        if arguments.dry_run:
+            _explain(Pipeline(Run(folder, record), options))
+            return
+        run = Run.create(folder, record)
+    else:
+        run = Run.open(arguments.run_dir or latest_run_folder(arguments.runs, _model(arguments)))
+        if arguments.step in STARTING:
+            _check_resumed(arguments, run)
+            if arguments.dry_run:
+                _explain(Pipeline(run, options))
+                return
+    arguments.run_dir = run.folder
+    pipeline = Pipeline(run, options)
+    print(f"run: {run.folder}")
+    action = pipeline.run_all if arguments.step == "run" else getattr(pipeline, arguments.step)
+    action()
+
+
+def _new_record(arguments: argparse.Namespace) -> RunRecord:
+    kind = _kind(arguments)
+    name = arguments.preset or "standard"
+    if name not in kind.presets:
+        raise ConfigError(
+            f"{kind.name} has no preset {name!r}; it has {', '.join(kind.presets)}", field="preset"
+        )
+    settings = list(arguments.settings)
+    if arguments.seed is not None:
+        settings.append(f"fit.seed={arguments.seed}")
+    return RunRecord(
+        kind=kind.name,
+        model=arguments.model or kind.default_model,
+        preset=name,
+        config=to_dict(override(kind.presets[name], settings)),
+        data=arguments.data,
+        created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    )
+
+
+def _kind(arguments: argparse.Namespace) -> Kind[Any, Any]:
+    if arguments.kind is not None:
+        return kinds()[arguments.kind]
+    if arguments.model is None:
+        raise ConfigError(f"say what to train: --kind {{{','.join(sorted(kinds()))}}} or --model")
+    for kind in kinds().values():
+        if kind.default_model == arguments.model:
+            return kind
+    served = served_manifest(arguments.store, arguments.model)
+    if served is None:
+        raise ConfigError(
+            f"{arguments.model!r} is a new model; give its --kind as well", field="kind"
+        )
+    if served.kind not in kinds():
+        raise ConfigError(f"{MANIFEST_FILE} of {arguments.model!r} has kind {served.kind!r}")
+    return kinds()[served.kind]
+
+
+def _model(arguments: argparse.Namespace) -> str:
+    """The model whose latest run is meant; a name needs no kind for that."""
+    return str(arguments.model or _kind(arguments).default_model)
+
+
+def _check_resumed(arguments: argparse.Namespace, run: Run) -> None:
+    given = {
+        "--preset": arguments.preset,
+        "--data": arguments.data,
+        "--seed": arguments.seed,
+        "--set": arguments.settings or None,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{run.folder} keeps the configuration it was started with: leave {option} out, "
+                "or start a new run without --resume"
+            )
+
+
+def _floors(assignments: Sequence[str]) -> dict[str, float]:
+    floors: dict[str, float] = {}
+    for assignment in assignments:
+        metric, _, value = assignment.partition("=")
+        try:
+            floors[metric] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"--floor {assignment!r} must be METRIC=NUMBER") from error
+    return floors
+
+
+def _resume_command(arguments: argparse.Namespace) -> str:
+    words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
+    for option in ("store", "cache_dir", "device", "threads", "judge"):
+        value = getattr(arguments, option, None)
+        if value != _DEFAULTS.get(option):
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    for floor in getattr(arguments, "floor", []):
+        words += ["--floor", floor]
+    return shlex.join(words)
+
+
+_DEFAULTS = {
+    "store": Path("models"),
+    "cache_dir": Path("~/.cache/triptych"),
+    "device": "auto",
+    "threads": 0,
+    "judge": "cifar10",
+}
+
+
+def _explain(pipeline: Pipeline) -> None:
+    """A dry run: configuration, network, steps and data, and nothing written."""
+    record, config = pipeline.run.record, pipeline.config
+    kind, data = pipeline.kind, pipeline.data
+    task = kind.task(config, data, torch.device("cpu"))
+    print(f"{record.kind} {record.model}, preset {record.preset}, into {pipeline.run.folder}\n")
+    for key, value in flatten(config).items():
+        print(f"  {key} = {value}")
+    print(
+        f"\nserved network:\n{format_summary(summarise(kind.export(config, data, task.modules[task.served])))}"
+    )
+    for name, module in task.modules.items():
+        print(f"{name}: {sum(weight.numel() for weight in module.parameters()):,} parameters")
+    source = kind.record(data)
+    counts = ", ".join(f"{count:,} {split}" for split, count in source.examples.items())
+    print(f"\ndata: {source.name} from {source.source} (sha256 {source.sha256[:16]}...): {counts}")
+    steps = config.fit.epochs * task.steps_per_epoch
+    phases = ", then ".join(phase.name for phase in task.phases)
+    print(
+        f"steps: {config.fit.epochs} epochs of {task.steps_per_epoch:,}: {steps:,}, each {phases}"
+    )
+    print("dry run: nothing was done")
+
+
+def _presets(arguments: argparse.Namespace) -> None:
+    chosen = [kinds()[arguments.kind]] if arguments.kind else list(kinds().values())
+    if arguments.preset is None:
+        for kind in chosen:
+            for name, preset in kind.presets.items():
+                fit = preset.fit
+                print(
+                    f"{kind.name:<6}{name:<10}{fit.epochs:>4} epochs, batches of "
+                    f"{fit.batch_size}, {preset.optimizer.name} {preset.optimizer.lr:g}"
+                )
+        return
+    for kind in chosen:
+        if arguments.preset in kind.presets:
+            print(f"{kind.name} {arguments.preset}")
+            for key, value in flatten(kind.presets[arguments.preset]).items():
+                print(f"  {key} = {value}")
+            continue
+        if arguments.kind:
+            raise ConfigError(f"{kind.name} has no preset {arguments.preset!r}", field="preset")
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    kind = kinds()[arguments.kind]
+    data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
+    if arguments.action == "fetch":
+        record = kind.record(data)
+        print(f"{record.name}: {record.source}, sha256 {record.sha256}")
+        return
+    found = kind.describe(data, arguments.out)
+    print(found.text)
+    print("\n".join(str(path) for path in found.files))

@@ -1,0 +1,70 @@
+"""Networks as they are served: with their own pre- and post-processing, batch rows independent."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Classifier(Protocol):
+    """A network whose answer is linear in the mean of its last feature map."""
+
+    trunk: nn.Module
+    classifier: nn.Linear
+
+
+
+class ServedClassifier(nn.Module):
+    """uint8 images in; probabilities, a class activation map and pooled features out.
+
+    The map (Zhou et al. 2016, arXiv:1512.04150) is the last feature map weighted by the top
+    class's row of the classifier, stretched to 0..1 for each image.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        network: Classifier,
+        mean: tuple[float, ...],
+        deviation: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.trunk, self.classifier = network.trunk, network.classifier
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("scale", 1 / torch.tensor(deviation))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """uint8 [N,H,W,3] to float32 [N,C], [N,h,w] and [N,D]."""
+        x_NCHW = ((image.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
+        map_NDhw = self.trunk(x_NCHW)
+        feature_ND = map_NDhw.mean(dim=(2, 3))
+        logits_NC = self.classifier(feature_ND)
+        # Every class's map by one convolution, then the top one: a weighted sum over channels
+        # would be reduced in an order that depends on the batch.
+        heat_NChw = F.conv2d(map_NDhw, self.classifier.weight[:, :, None, None])
+        top_N111 = logits_NC.argmax(dim=1)[:, None, None, None]
+        top_N1hw = top_N111.expand(-1, -1, heat_NChw.shape[2], heat_NChw.shape[3])
+        heat_Nhw = heat_NChw.gather(1, top_N1hw).squeeze(1)
+        low = heat_Nhw.amin(dim=(1, 2), keepdim=True)
+        high = heat_Nhw.amax(dim=(1, 2), keepdim=True)
+        heatmap_Nhw = (heat_Nhw - low) / (high - low + 1e-6)
+        return logits_NC.softmax(dim=1), heatmap_Nhw, feature_ND
+
+
+class ServedGenerator(nn.Module):
+    """A generator whose images are grey levels: uint8 [N,H,W,3], RGB."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noise: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """float32 [N,Z] and int64 [N] to uint8 [N,H,W,3]."""
+        image_NCHW = self.network(noise, label).clamp(-1, 1)
+        levels: torch.Tensor = ((image_NCHW + 1) * 127.5).round().to(torch.uint8)
+        return levels.permute(0, 2, 3, 1)

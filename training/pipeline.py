@@ -1,0 +1,312 @@
+"""The steps of a run, each from the run's folder to the run's folder:
+
+    fit -> evaluate -> export -> verify -> gate -> publish
+
+`run_all` does them in this order; each can be done alone, and refuses results of other weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from service.contract import (
+    CURRENT_FILE,
+    GOLDEN_FILE,
+    GRAPH_FILE,
+    SCHEMA_VERSION,
+    DataRecord,
+    Gate,
+    Golden,
+    Manifest,
+    TrainingRecord,
+    digest_file,
+)
+from training import checkpoint
+from training.card import Figure, Sample, write_card
+from training.config import KindConfig, config_sha256, differences, from_dict
+from training.errors import ConfigError, ExportError, FitError, GateRefusedError
+from training.export import export_graph
+from training.gate import explain, judge
+from training.journal import read_metrics
+from training.kinds import kinds
+from training.kinds.base import Export, Kind
+from training.loop import fit
+from training.plots.curves import plot_curves
+from training.precision import describe_hardware
+from training.provenance import code_revision, library_versions
+from training.publish import publish, seal, served_manifest
+from training.runs import Run
+from training.seeds import derive
+from training.verify import GOLDEN_ROWS, Verification, verify_graph, write_golden
+
+CURVES_FILE = "curves.png"
+
+Say = Callable[[str], None]
+
+
+class FitResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`fit.json`."""
+
+    epochs: int
+    best_epoch: int
+    stopped_early: bool
+    duration_s: float
+    hardware: str
+    parameters: int
+    data: DataRecord
+    code_revision: str
+    libraries: dict[str, str]
+
+
+class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`evaluation.json`."""
+
+    metrics: dict[str, float]
+    figures: tuple[Figure, ...]
+    samples: tuple[Sample, ...]
+
+
+class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`verification.json`; `graph_sha256` says which graph was proved."""
+
+    graph_sha256: str
+    proof: Verification
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the steps are told besides the run: where things are, and how the gate is set."""
+
+    store: Path = Path("models")
+    cache_dir: Path = Path("~/.cache/triptych")
+    device: torch.device = torch.device("cpu")
+    judge: str = "cifar10"
+    """A model of the store, or the folder of a version, that judges drawn images."""
+    floors: Mapping[str, float] | None = None
+    """Metrics whose floor differs from the kind's own."""
+
+
+class Pipeline:
+    """The steps, bound to a run. `say` receives lines for the user."""
+
+    def __init__(self, run: Run, options: Options, say: Say = print) -> None:
+        self.run, self.options, self.say = run, options, say
+        record = run.record
+        if record.kind not in kinds():
+            raise ConfigError(f"kind {record.kind!r} is not among {sorted(kinds())}", field="kind")
+        self.kind: Kind[Any, Any] = kinds()[record.kind]
+        preset = next(iter(self.kind.presets.values()))
+        self.config: KindConfig = from_dict(type(preset), record.config)
+
+    @cached_property
+    def data(self) -> Any:
+        """The run's data, read once."""
+        return self.kind.load_data(self.run.record.data, self.options.cache_dir.expanduser())
+
+    @cached_property
+    def export_plan(self) -> Export:
+        """The fitted network as it will be served."""
+        return self.kind.export(self.config, self.data, self._network())
+
+    def run_all(self) -> Path:
+        """Every step; returns the published version's folder."""
+        self.fit()
+        self.evaluate()
+        self.export()
+        self.verify()
+        self.gate()
+        return self.publish()
+
+    def fit(self) -> None:
+        """Train, or go on training; writes the weights to serve, curves and `fit.json`."""
+        device = self.options.device
+        task = self.kind.task(self.config, self.data, device)
+        progress = fit(task, self.config, self.run.folder, device)
+        served = task.modules[task.served]
+        self._draw_curves()
+        self.run.write(
+            "fit",
+            FitResult(
+                epochs=progress.step // task.steps_per_epoch,
+                best_epoch=progress.best_epoch,
+                stopped_early=progress.stopped,
+                duration_s=round(progress.elapsed_s, 1),
+                hardware=describe_hardware(device),
+                parameters=sum(weight.numel() for weight in served.parameters()),
+                data=self.kind.record(self.data),
+                code_revision=code_revision(),
+                libraries=library_versions(),
+            ),
+        )
+        self.say(f"fit: {progress.elapsed_s:.0f} s, weights of epoch {progress.best_epoch}")
+
+    def evaluate(self) -> EvaluationResult:
+        """Measure the weights to serve; writes plots and `evaluation.json`."""
+        fitted = self.run.read("fit", FitResult, "fit")
+        found = self.kind.record(self.data)
+        if found.sha256 != fitted.data.sha256:
+            raise FitError(
+                f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
+                f"was {fitted.data.sha256[:16]}...; fit again"
+            )
+        self.run.plots.mkdir(exist_ok=True)
+        evaluation = self.kind.evaluate(
+            self.config, self.data, self._network(), self.run.plots, self._judge_folder()
+        )
+        result = EvaluationResult(
+            metrics=evaluation.metrics, figures=evaluation.figures, samples=evaluation.samples
+        )
+        self.run.write("evaluation", result)
+        self.say("\n".join(f"  {key} = {value:.4g}" for key, value in result.metrics.items()))
+        return result
+
+    def export(self) -> Path:
+        """Write `candidate/model.onnx` anew."""
+        if self.run.candidate.exists():
+            shutil.rmtree(self.run.candidate)
+        graph = self.run.candidate / GRAPH_FILE
+        export_graph(self.export_plan, graph)
+        self.say(f"export: {graph}, {graph.stat().st_size / 2**20:.2f} MiB")
+        return graph
+
+    def verify(self) -> Verification:
+        """Prove the graph and write `golden.npz` beside it."""
+        graph = self.run.candidate / GRAPH_FILE
+        if not graph.exists():
+            raise ExportError(f"{graph} is not there; run `export` first")
+        seed = derive(self.config.fit.seed, "verify")
+        proof = verify_graph(self.export_plan, graph, seed)
+        write_golden(self.export_plan, graph, self.run.candidate / GOLDEN_FILE, seed)
+        result = VerificationResult(graph_sha256=digest_file(graph).sha256, proof=proof)
+        self.run.write("verification", result)
+        for name, error in proof.max_abs_error.items():
+            self.say(f"  {name}: within {error:.3g} of torch ({proof.tolerance[name]:g} allowed)")
+        self.say(f"verify: rows are bit-identical in batches of {proof.batch_sizes}")
+        return proof
+
+    def gate(self) -> Gate:
+        """Judge the evaluation; raises GateRefusedError if a figure is not good enough."""
+        metrics = self.run.read("evaluation", EvaluationResult, "evaluate").metrics
+        served = served_manifest(self.options.store, self.run.record.model)
+        if served is not None and served.kind != self.run.record.kind:
+            raise ConfigError(
+                f"{self.run.record.model} is published as a {served.kind}; publish a "
+                f"{self.run.record.kind} under another --model",
+                field="model",
+            )
+        floors = dict(self.options.floors or {})
+        rules = [replace(r, floor=floors.pop(r.metric, r.floor)) for r in self.kind.rules]
+        if floors:
+            raise ConfigError(
+                f"--floor: {min(floors)} is not judged; there is "
+                f"{', '.join(rule.metric for rule in rules)}",
+                field="floor",
+            )
+        verdict = judge(metrics, rules, served.metrics if served else None)
+        self.run.write("gate", verdict)
+        if not verdict.passed:
+            raise GateRefusedError(explain(verdict))
+        self.say(explain(verdict))
+        return verdict
+
+    def publish(self) -> Path:
+        """Write card and manifest, and make the candidate the served version."""
+        self._assemble()
+        folder = publish(self.run.candidate, self.options.store, self.run.record.model)
+        self.say(f"published {folder}")
+        return folder
+
+    def _assemble(self) -> None:
+        """Complete the candidate's folder: plots, card, manifest."""
+        fitted = self.run.read("fit", FitResult, "fit")
+        evaluation = self.run.read("evaluation", EvaluationResult, "evaluate")
+        verification = self.run.read("verification", VerificationResult, "verify")
+        verdict = self.run.read("gate", Gate, "gate")
+        candidate, record = self.run.candidate, self.run.record
+        graph = digest_file(candidate / GRAPH_FILE)
+        if graph.sha256 != verification.graph_sha256:
+            raise ExportError(f"{candidate / GRAPH_FILE} was not verified; run `verify` again")
+        for figure in evaluation.figures:
+            shutil.copyfile(self.run.plots / figure.file, candidate / figure.file)
+        shutil.copyfile(self.run.folder / CURVES_FILE, candidate / CURVES_FILE)
+        now, plan = datetime.now(UTC), self.export_plan
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=record.model,
+            kind=record.kind,
+            version=f"{now:%Y%m%dt%H%M%S}-{graph.sha256[:8]}",
+            created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            description=self.kind.about.description,
+            inputs=plan.inputs,
+            outputs=plan.outputs,
+            labels=plan.labels,
+            vocabulary=plan.vocabulary,
+            files={},
+            golden=Golden(rows=GOLDEN_ROWS, max_abs_error=dict(plan.tolerance)),
+            metrics=evaluation.metrics,
+            gate=verdict,
+            training=TrainingRecord(
+                config=record.config,
+                config_sha256=config_sha256(self.config),
+                preset=record.preset,
+                seed=self.config.fit.seed,
+                parameters=fitted.parameters,
+                duration_s=fitted.duration_s,
+                hardware=fitted.hardware,
+            ),
+            data=fitted.data,
+            code_revision=fitted.code_revision,
+            libraries=fitted.libraries,
+        )
+        write_card(
+            candidate,
+            manifest,
+            command=self._command(),
+            intended_use=self.kind.about.intended_use,
+            limits=self.kind.about.limits,
+            figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
+            samples=evaluation.samples,
+            metric_notes=self.kind.about.metric_notes,
+        )
+        seal(candidate, manifest)
+
+    def _command(self) -> str:
+        """The command line that makes this model again."""
+        record = self.run.record
+        words = f"triptych-train run --kind {record.kind} --model {record.model}"
+        words += f" --preset {record.preset}"
+        if record.data is not None:
+            words += f" --data {Path(record.data).name}"
+        preset = self.kind.presets[record.preset]
+        return words + "".join(f" --set {change}" for change in differences(preset, self.config))
+
+    def _network(self) -> nn.Module:
+        """The served network with its best weights, on the CPU, in evaluation mode."""
+        self.run.weights_sha256()
+        task = self.kind.task(self.config, self.data, torch.device("cpu"))
+        network = task.modules[task.served]
+        network.load_state_dict(checkpoint.load(self.run.best)["weights"])
+        return network.eval().to(memory_format=torch.contiguous_format)
+
+    def _judge_folder(self) -> Path | None:
+        """The version folder of the judge, or None if there is no such model yet."""
+        current = self.options.store / self.options.judge / CURRENT_FILE
+        if current.exists():
+            return current.parent / current.read_text("utf-8").strip()
+        folder = Path(self.options.judge)
+        return folder if folder.is_dir() else None
+
+    def _draw_curves(self) -> None:
+        records = read_metrics(self.run.folder)
+        path = self.run.folder / CURVES_FILE
+        plot_curves(records, self.kind.panels, path, step="epoch", step_label="Epoch")

@@ -1,0 +1,127 @@
+"""A run's folder: what each step leaves there for the next, and who wrote it.
+
+run.json          kind, model, preset, configuration, data source, command
+checkpoint.pt     to go on from; best.pt: the weights to serve
+metrics.jsonl     a line for each epoch; curves.png, samples/ and tensorboard/ beside it
+fit.json, evaluation.json, verification.json, gate.json
+                  each step's result, with the hash of the weights it is of
+plots/            the evaluation's
+candidate/        what `publish` publishes
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from service.contract import check_name, digest_file
+from training.errors import ConfigError, FitError
+from training.loop import BEST_FILE, CHECKPOINT_FILE
+
+RUN_FILE = "run.json"
+PLOTS_FOLDER = "plots"
+CANDIDATE_FOLDER = "candidate"
+
+ResultT = TypeVar("ResultT")
+
+
+class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`run.json`: what was asked for. `data` is a path, or None for the kind's usual data."""
+
+    kind: str
+    model: str
+    preset: str
+    config: dict[str, Any]
+    data: str | None
+    created_at: str
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        self.folder, self.record = folder, record
+        self.plots = folder / PLOTS_FOLDER
+        self.candidate = folder / CANDIDATE_FOLDER
+        self.best = folder / BEST_FILE
+
+    @classmethod
+    def create(cls, folder: Path, record: RunRecord) -> Run:
+        """Start a run in a folder that holds none; raises ConfigError if it does."""
+        if (folder / RUN_FILE).exists():
+            raise ConfigError(
+                f"{folder} holds a run already; go on with it by --resume, or give another "
+                "--run-dir",
+                field="run_dir",
+            )
+        check_name(record.model, "model")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+        return cls(folder, record)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run's folder; raises ConfigError if it holds none."""
+        try:
+            raw = (folder / RUN_FILE).read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} holds no run; start one with `fit` or `run`", field="run_dir"
+            ) from error
+        try:
+            return cls(folder, msgspec.json.decode(raw, type=RunRecord))
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{folder / RUN_FILE}: {error}", field="run_dir") from error
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.folder / CHECKPOINT_FILE).exists()
+
+    def weights_sha256(self) -> str:
+        """Hash of the weights to serve; raises FitError before the first are there."""
+        if not self.best.exists():
+            raise FitError(f"{self.folder} has no fitted weights yet; run `fit` first")
+        return digest_file(self.best).sha256
+
+    def write(self, step: str, result: msgspec.Struct) -> None:
+        """Leave a step's result, marked with the weights that it is of."""
+        content = {"weights_sha256": self.weights_sha256(), "result": result}
+        path = self.folder / f"{step}.json"
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+    def read(self, step: str, type_: type[ResultT], command: str) -> ResultT:
+        """Read a step's result; raises FitError if `command` has to be run first, or again."""
+        path = self.folder / f"{step}.json"
+        try:
+            content = msgspec.json.decode(path.read_bytes())
+            result = msgspec.convert(content["result"], type_)
+        except OSError as error:
+            raise FitError(f"{path} is not there; run `{command}` first") from error
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            raise FitError(f"{path} cannot be read ({error}); run `{command}` again") from error
+        if content["weights_sha256"] != self.weights_sha256():
+            raise FitError(f"{path} is of earlier weights; run `{command}` again")
+        return result
+
+
+def new_run_folder(runs: Path, model: str) -> Path:
+    """A folder name that sorts by time and that no other run has."""
+    now = datetime.now(UTC).strftime("%Y%m%dt%H%M%S")
+    return runs / model / f"{now}-{secrets.token_hex(2)}"
+
+
+def latest_run_folder(runs: Path, model: str) -> Path:
+    """The model's run that was started last; raises ConfigError if there is none."""
+    found = sorted((runs / model).glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise ConfigError(
+            f"{runs / model} holds no run; start one with `fit` or `run`, or name its folder "
+            "with --run-dir",
+            field="run_dir",
+        )
+    return found[-1].parent

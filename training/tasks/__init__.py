@@ -1,0 +1,1 @@
+"""Tasks: what the loop drives. Networks, batches, losses and the figures watched on the way."""

@@ -1,0 +1,227 @@
+"""Adversarial drawing: a critic's turn and a generator's turn in every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from training.augment import colour, cutout, translate
+from training.config import KindConfig, OptimizerConfig, require
+from training.data.sets import ImageData
+from training.networks.dcgan import DcganDiscriminator, DcganGenerator
+from training.networks.projgan import ProjectionCritic, ProjectionGenerator
+from training.seeds import derive, generator, order
+from training.tasks.base import Batch, Losses, Phase, Task
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which pair of networks, and how wide."""
+
+    architecture: Literal["dcgan", "projection"] = "projection"
+    noise: int = 64
+    """Length of the noise vector."""
+    generator_widths: tuple[int, ...] = (256, 128, 48)
+    """Channels at 4x4, 8x8 and 16x16 (projection); dcgan reads the last alone."""
+    critic_widths: tuple[int, ...] = (64, 128, 256)
+    """Channels at 16x16, 8x8 and 4x4 (projection); dcgan reads the first alone."""
+
+    def __post_init__(self) -> None:
+        require(self.noise >= 1, "noise", self.noise, "1 or more")
+        for key in ("generator_widths", "critic_widths"):
+            widths = getattr(self, key)
+            require(len(widths) == 3 and min(widths) > 0, key, widths, "three positive widths")
+
+
+@dataclass(frozen=True)
+class GanConfig(KindConfig):
+    """Everything that a GAN's run is made of. `optimizer` is the generator's."""
+
+    network: NetworkConfig = NetworkConfig()
+    critic_optimizer: OptimizerConfig = OptimizerConfig()
+    loss: Literal["cross_entropy", "hinge"] = "hinge"
+    class_weight: float = 0.0
+    """Weight of the auxiliary class loss: on the critic for real images, on the generator for its
+    own (Odena et al. 2017). Only the projection critic has a class head."""
+    flip: bool = False
+    augment_translate_px: int = 0
+    """DiffAugment's shift, seen by the critic alone (Zhao et al. 2020)."""
+    augment_cutout_px: int = 0
+    augment_colour: float = 0.0
+    samples_per_class: int = 500
+    """Drawn for the evaluation: as many as the usual test split has of each class."""
+
+    def __post_init__(self) -> None:
+        require(self.samples_per_class >= 2, "samples_per_class", self.samples_per_class, "2 up")
+        require(
+            self.fit.patience == 0, "fit.patience", self.fit.patience, "0: no loss judges a GAN"
+        )
+        require(self.class_weight >= 0, "class_weight", self.class_weight, "0 or more")
+        require(
+            self.class_weight == 0 or self.network.architecture == "projection",
+            "class_weight",
+            self.class_weight,
+            "0 for dcgan, whose discriminator has no class head",
+        )
+
+
+class GanTask(Task):
+    """Two players: the critic's phase, then the generator's."""
+
+    served = "generator"
+    monitor = None  # no loss of a GAN says how good its images are: the last weights are kept
+
+    def __init__(self, config: GanConfig, data: ImageData, device: torch.device) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.classes = len(data.classes)
+        torch.manual_seed(derive(config.fit.seed, "weights"))
+        maker, critic = build_networks(config, self.classes)
+        self.generator = maker.to(device, memory_format=torch.channels_last)
+        self.critic = critic.to(device, memory_format=torch.channels_last)
+        self.modules = {"generator": self.generator, "critic": self.critic}
+        self.phases = (
+            Phase("critic", self.critic, self.critic_loss, config.critic_optimizer),
+            Phase("generator", self.generator, self.generator_loss, config.optimizer),
+        )
+        self.images = torch.from_numpy(data.train.images).to(device)
+        self.labels = torch.from_numpy(data.train.labels).to(device)
+        self.steps_per_epoch = len(self.images) // config.fit.batch_size
+        self._order = (-1, torch.empty(0))
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Real images in -1..1 [B,3,H,W] and their classes."""
+        if self._order[0] != epoch:
+            shuffled = order(len(self.images), self.config.fit.seed, epoch)
+            self._order = (epoch, shuffled.to(self.device))
+        size = self.config.fit.batch_size
+        index_B = self._order[1][step * size : (step + 1) * size]
+        x_BCHW = self.images[index_B].permute(0, 3, 1, 2).float() / 127.5 - 1
+        if self.config.flip:
+            mirrored = torch.rand(size, device=self.device) < 0.5
+            x_BCHW = torch.where(mirrored[:, None, None, None], x_BCHW.flip(3), x_BCHW)
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        return {"image": x_BCHW, "label": self.labels[index_B]}
+
+    def critic_loss(self, batch: Batch) -> Losses:
+        """Real images should score high, drawn ones low, and real ones show their class."""
+        fake_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
+        with torch.no_grad():
+            drawn = self._draw(fake_B)
+        # One pass over both halves; the critic has no batch statistics unless it is DCGAN's.
+        images = torch.cat((self._augment(batch["image"]), self._augment(drawn)))
+        score, logits_BK = self._judge(images, torch.cat((batch["label"], fake_B)))
+        real, fake = score.chunk(2)
+        loss = realness_loss(real, True, self.config.loss)
+        loss = loss + realness_loss(fake, False, self.config.loss)
+        figures = {"critic_real": real.detach().mean(), "critic_fake": fake.detach().mean()}
+        if self.config.class_weight:
+            logits_BK = logits_BK.chunk(2)[0]
+            loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, batch["label"])
+            hits = logits_BK.detach().argmax(1) == batch["label"]
+            figures["critic_class_real"] = hits.float().mean()
+        return loss, figures
+
+    def generator_loss(self, batch: Batch) -> Losses:
+        """Drawn images should score high and show the class that was asked for."""
+        label_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
+        score, logits_BK = self._judge(self._augment(self._draw(label_B)), label_B)
+        loss = -score.mean() if self.config.loss == "hinge" else F.softplus(-score).mean()
+        figures: dict[str, torch.Tensor] = {}
+        if self.config.class_weight:
+            loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, label_B)
+            hits = logits_BK.detach().argmax(1) == label_B
+            figures["critic_class_fake"] = hits.float().mean()
+        return loss, figures
+
+    def _draw(self, label_B: torch.Tensor) -> torch.Tensor:
+        noise_BZ = torch.randn(len(label_B), self.config.network.noise, device=self.device)
+        image: torch.Tensor = self.generator(noise_BZ, label_B)
+        return image.float()
+
+    def _judge(
+        self, image_BCHW: torch.Tensor, label_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        answer = self.critic(image_BCHW, label_B)
+        if isinstance(answer, tuple):
+            return answer[0].float(), answer[1].float()
+        return answer.float(), answer.new_zeros((len(label_B), self.classes))
+
+    def _augment(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        x = colour(image_BCHW, self.config.augment_colour)
+        x = translate(x, self.config.augment_translate_px, reflect=False)
+        x = cutout(x, self.config.augment_cutout_px)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
+        """Draw a sheet of samples, always from the same noise: one row for each class."""
+        network = settle_statistics(network, self.config, self.classes, self.device)
+        label_B = torch.arange(self.classes, device=self.device).repeat_interleave(10)
+        noise_BZ = torch.randn(
+            (len(label_B), self.config.network.noise),
+            generator=generator(self.config.fit.seed, "sheet"),
+        ).to(self.device)
+        with torch.no_grad():
+            image_BCHW = network(noise_BZ, label_B).float().cpu()
+        rows = to_uint8(image_BCHW).reshape(self.classes, 10, *image_BCHW.shape[2:], 3)
+        sheet = rows.transpose(0, 2, 1, 3, 4).reshape(self.classes * rows.shape[2], -1, 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet).save(folder / f"epoch-{epoch:03d}.png")
+        return {"sheet_deviation": float(image_BCHW.std(dim=0).mean())}
+
+
+def build_networks(config: GanConfig, classes: int) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic, with weights from torch's global generator."""
+    network = config.network
+    if network.architecture == "dcgan":
+        return (
+            DcganGenerator(classes, network.noise, network.generator_widths[-1]),
+            DcganDiscriminator(classes, network.critic_widths[0]),
+        )
+    return (
+        ProjectionGenerator(classes, network.noise, network.generator_widths),
+        ProjectionCritic(classes, network.critic_widths),
+    )
+
+
+def realness_loss(score_B: torch.Tensor, real: bool, loss: str) -> torch.Tensor:
+    """What the critic pays for these scores of real or of drawn images."""
+    signed = score_B if real else -score_B
+    return F.relu(1 - signed).mean() if loss == "hinge" else F.softplus(-signed).mean()
+
+
+@torch.no_grad()
+def settle_statistics(
+    network: nn.Module, config: GanConfig, classes: int, device: torch.device, batches: int = 40
+) -> nn.Module:
+    """Give an averaged generator the batch-norm statistics of its own activations.
+
+    The running ones belong to weights of long ago ("standing statistics", Brock et al. 2019,
+    appendix C). Changes the network in place and returns it, in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over all batches
+    draw = generator(config.fit.seed, "statistics")
+    network.train()
+    for _ in range(batches):
+        noise_BZ = torch.randn((100, config.network.noise), generator=draw)
+        label_B = torch.randint(0, classes, (100,), generator=draw)
+        network(noise_BZ.to(device), label_B.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return network.eval()
+
+
+def to_uint8(image_BCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Images in -1..1 to grey levels, uint8 [B,H,W,3]."""
+    levels = ((image_BCHW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,52 @@
+"""What the loop knows of a task: phases, batches, and how to look at the result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.config import OptimizerConfig
+
+Batch = Mapping[str, torch.Tensor]
+Losses = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One player's turn in a step: compute a loss, step one module's optimiser.
+
+    A classifier has one phase; a GAN has two, and the loop knows no more about GANs than that.
+    """
+
+    name: str
+    module: nn.Module
+    loss: Callable[[Batch], Losses]
+    """The batch to (scalar loss, figures to log)."""
+    optimizer: OptimizerConfig
+
+
+class Task(ABC):
+    """A kind's configuration and data, ready to be fitted."""
+
+    modules: dict[str, nn.Module]
+    """Everything with weights, by name: what a checkpoint holds."""
+    served: str
+    """The name of the module that is averaged, evaluated and exported."""
+    phases: tuple[Phase, ...]
+    steps_per_epoch: int
+    monitor: tuple[str, str] | None = None
+    """(metric, "max" or "min") that chooses the best checkpoint; None keeps the last, and cannot
+    stop early."""
+
+    @abstractmethod
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Step `step` (from 0) of `epoch`, on the task's device; a function of the seed alone."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
+        """Figures of the averaged network during a fit; may draw samples into `folder`."""

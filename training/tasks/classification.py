@@ -1,0 +1,182 @@
+"""Image classification: cross-entropy on augmented images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from training.augment import alternating_flip, cutout, translate
+from training.config import KindConfig, require
+from training.data.sets import ImageData, ImageSet
+from training.networks.resnet import ResNet
+from training.networks.textbook import SoftmaxRegression, TextbookConvNet
+from training.seeds import derive, order
+from training.tasks.base import Batch, Losses, Phase, Task
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, how wide and how deep."""
+
+    architecture: Literal["softmax", "textbook", "resnet"] = "resnet"
+    widths: tuple[int, ...] = (64, 128, 256)
+    """Channels of each stage; multiples of 16 fill the processor's vectors."""
+    blocks: int = 1
+    """Residual blocks in each stage."""
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "positive")
+        require(self.blocks >= 1, "blocks", self.blocks, "1 or more")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done to training images; all off is the textbook's way."""
+
+    flip: bool = False
+    translate_px: int = 0
+    cutout_px: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.translate_px <= 16, "translate_px", self.translate_px, "in 0..16")
+        require(0 <= self.cutout_px <= 32, "cutout_px", self.cutout_px, "in 0..32")
+
+
+@dataclass(frozen=True)
+class CnnConfig(KindConfig):
+    """Everything that a classifier's run is made of."""
+
+    network: NetworkConfig = NetworkConfig()
+    augment: AugmentConfig = AugmentConfig()
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    validation_share: float = 0.0
+    """Share of the training images held out to choose the best epoch and to stop early; 0 keeps
+    the last epoch, and the test images stay out of every choice either way."""
+
+    def __post_init__(self) -> None:
+        smoothing, share = self.label_smoothing, self.validation_share
+        require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
+        require(0 <= share < 1, "validation_share", share, "in [0, 1)")
+        require(
+            share > 0 or self.fit.patience == 0,
+            "validation_share",
+            share,
+            "above 0 for fit.patience to have something to judge by",
+        )
+
+
+class CnnTask(Task):
+    """Batches of augmented images, cross-entropy, accuracy on images held out."""
+
+    served = "network"
+
+    def __init__(self, config: CnnConfig, data: ImageData, device: torch.device) -> None:
+        self.config, self.device = config, device
+        torch.manual_seed(derive(config.fit.seed, "weights"))
+        network = build_network(config, len(data.classes), data.train.images.shape[1])
+        network = network.to(device, memory_format=torch.channels_last)
+        self.modules = {"network": network}
+        self.phases = (Phase("train", network, self.loss, config.optimizer),)
+        self.mean, self.deviation = channel_statistics(data)
+        images, labels = data.train.images, data.train.labels
+        self.held_out, self.prefix = data.test, "test"
+        if config.validation_share:
+            shuffled = order(len(images), config.fit.seed, -1).numpy()
+            kept = len(images) - max(1, round(len(images) * config.validation_share))
+            self.held_out = ImageSet(images[shuffled[kept:]], labels[shuffled[kept:]])
+            self.prefix, self.monitor = "val", ("val_accuracy", "max")
+            images, labels = images[shuffled[:kept]], labels[shuffled[:kept]]
+        self.images = torch.from_numpy(images).to(device)
+        self.labels = torch.from_numpy(labels).to(device)
+        self.steps_per_epoch = len(self.images) // config.fit.batch_size
+        self._order = (-1, torch.empty(0))
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """uint8 images to normalised, augmented ones; the last incomplete batch is left out."""
+        if self._order[0] != epoch:
+            shuffled = order(len(self.images), self.config.fit.seed, epoch)
+            self._order = (epoch, shuffled.to(self.device))
+        size = self.config.fit.batch_size
+        index_B = self._order[1][step * size : (step + 1) * size]
+        x_BCHW = normalise(self.images[index_B], self.mean, self.deviation)
+        augment = self.config.augment
+        if augment.flip:
+            x_BCHW = alternating_flip(x_BCHW, index_B, epoch)
+        x_BCHW = translate(x_BCHW, augment.translate_px, reflect=True)
+        x_BCHW = cutout(x_BCHW, augment.cutout_px)
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        return {"image": x_BCHW, "label": self.labels[index_B]}
+
+    def loss(self, batch: Batch) -> Losses:
+        """Cross-entropy of the smoothed labels."""
+        logits_BK = self.modules["network"](batch["image"]).float()
+        loss = F.cross_entropy(
+            logits_BK, batch["label"], label_smoothing=self.config.label_smoothing
+        )
+        accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
+        return loss, {"train_accuracy": accuracy}
+
+    def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
+        """Accuracy and cross-entropy (nats) on the held-out images."""
+        logits_NK = predict_logits(
+            network, self.held_out.images, self.mean, self.deviation, self.device
+        )
+        labels = torch.from_numpy(self.held_out.labels)
+        return {
+            f"{self.prefix}_accuracy": float((logits_NK.argmax(1) == labels).float().mean()),
+            f"{self.prefix}_loss_nats": float(F.cross_entropy(logits_NK, labels)),
+        }
+
+
+def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
+    """The configured network, with weights from torch's global generator."""
+    network = config.network
+    if network.architecture == "softmax":
+        return SoftmaxRegression(classes, size)
+    if network.architecture == "textbook":
+        return TextbookConvNet(classes, network.widths)
+    return ResNet(classes, network.widths, network.blocks)
+
+
+def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of the training images, in grey levels 0..255."""
+    images = data.train.images
+    return (
+        tuple(float(value) for value in images.mean(axis=(0, 1, 2))),
+        tuple(max(float(value), 1.0) for value in images.std(axis=(0, 1, 2))),
+    )
+
+
+def normalise(
+    image_BHWC: torch.Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> torch.Tensor:
+    """uint8 [B,H,W,3] to float32 [B,3,H,W] of mean 0 and deviation 1."""
+    x_BHWC = image_BHWC.float().sub(image_BHWC.new_tensor(mean, dtype=torch.float32))
+    x_BHWC = x_BHWC.div(image_BHWC.new_tensor(deviation, dtype=torch.float32))
+    return x_BHWC.permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def predict_logits(
+    network: nn.Module,
+    images: NDArray[np.uint8],
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    device: torch.device,
+    *,
+    rows: int = 500,
+) -> torch.Tensor:
+    """float32 [N,classes] on the CPU, computed in float32 whatever the training's precision."""
+    parts = [
+        network(normalise(chunk.to(device), mean, deviation)).cpu()
+        for chunk in torch.from_numpy(images).split(rows)
+    ]
+    return torch.cat(parts)
