@@ -1,0 +1,74 @@
+# Triptych: every target builds the environment it needs. `make help` lists them.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
+WORKERS ?= 1
+MODEL ?= cifar10
+STORE ?= models
+# Data set of a training: an archive, a folder, a file; empty: the model's official source.
+DATA ?=
+# More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --set seed=1".
+TRAIN_ARGS ?=
+DRAIN_S ?= 30
+
+SERVE := .venv
+DEV := .venv-dev
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export BENTOML_DO_NOT_TRACK := True
+# One home per port: a starting server clears the metrics folder in its home.
+export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format train retrain evaluate bench load image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(SERVE)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python $(PIP) --editable .
+	@touch $@
+
+$(DEV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP) --editable '.[train,dev]'
+	@touch $@
+
+serve: $(SERVE)/ready ## run the service on the shipped models (HOST, PORT, WORKERS, STORE)
+	@mkdir -p $(BENTOML_HOME)
+	TRIPTYCH_STORE=$(STORE) TRIPTYCH_WORKERS=$(WORKERS) exec $(SERVE)/bin/bentoml serve \
+		service.app:Triptych --host $(HOST) --port $(PORT) \
+		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S)
+
+test: check ## lint, type-check and run every test
+	$(DEV)/bin/python -m pytest
+
+check: $(DEV)/ready ## lint and type-check
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+format: $(DEV)/ready ## format and mend what can be mended
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+train: $(DEV)/ready ## train, evaluate, export, verify, gate and publish MODEL (DATA, TRAIN_ARGS)
+	$(DEV)/bin/triptych-train run --model $(MODEL) --store $(STORE) \
+		$(if $(DATA),--data $(DATA)) $(TRAIN_ARGS)
+
+retrain: train ## the same: a running service swaps to the new version by itself
+
+bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop
+	$(DEV)/bin/python -m tests.bench $(BENCH_ARGS)
+
+load: $(DEV)/ready ## Locust against a running service; HTML report in reports/
+	HOST=$(HOST) PORT=$(PORT) deploy/load/run.sh $(DEV)/bin/locust
+
+image: $(DEV)/ready ## build the container image, run it and check its answers
+	deploy/image.sh
+	deploy/check_image.sh
+
+clean: ## remove environments and caches; keeps models, runs and data
+	rm -rf $(SERVE) $(DEV) .bentoml .mypy_cache .ruff_cache .pytest_cache build *.egg-info
