@@ -19,7 +19,7 @@ from service.errors import SettingsError
 from service.session import Provider
 
 PREFIX = "TRIPTYCH_"
-OTHERS = frozenset({"TRIPTYCH_DATA", "TRIPTYCH_RUNS"})
+OTHERS = frozenset({"TRIPTYCH_DATA", "TRIPTYCH_RUNS", "TRIPTYCH_TEST_IMAGE"})
 """Variables with our prefix that belong to training and tests, which may share a shell."""
 
 
