@@ -21,7 +21,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain evaluate bench load image clean
+.PHONY: help serve test check format train retrain bench figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ retrain: train ## the same: a running service swaps to the new version by itself
 
 bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop
 	$(DEV)/bin/python -m tests.bench $(BENCH_ARGS)
+
+figures: $(DEV)/ready ## write the README's figures from what was measured
+	$(DEV)/bin/python -m tests.bench.readme
 
 load: $(DEV)/ready ## Locust against a running service; HTML report in reports/
 	HOST=$(HOST) PORT=$(PORT) deploy/load/run.sh $(DEV)/bin/locust

@@ -2,7 +2,7 @@
 
 The server is pinned to one core and the load generator to another; the bare loop runs on the
 server's core. Rounds are interleaved (bare, HTTP, bare, HTTP...), and medians are reported, so
-that a noisy machine disturbs both alike. Writes JSON, Markdown and a plot.
+that a noisy machine disturbs both alike. Writes JSON and a plot.
 """
 
 from __future__ import annotations
@@ -151,8 +151,7 @@ def main() -> None:
     parser.add_argument("--duration-s", type=float, default=5.0)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--client-core", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("reports/bench"))
-    parser.add_argument("--readme", type=Path, help="replace the figures between this file's marks")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     store = Store(options.store)
     with serving(options.store, cores={options.server_core}) as server:
@@ -171,7 +170,7 @@ def main() -> None:
         "service": process,
         "results": [asdict(result) for result in results],
     }
-    write_report(report, options.out, options.readme)
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-
-_MARKS = ("<!-- bench:begin (written by make bench) -->", "<!-- bench:end -->")
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -41,22 +38,12 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_report(report: dict[str, Any], folder: Path, readme: Path | None) -> None:
-    """Write bench.json, bench.md and bench.png; print the table; put it into the README."""
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write bench.json and bench.png; print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
-    table = markdown(report)
-    (folder / "bench.md").write_text(table + "\n")
     _plot(report, folder / "bench.png")
-    print(table)
-    if readme is not None:
-        text = readme.read_text(encoding="utf-8")
-        begin, end = _MARKS
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"{readme} lacks the marks {begin} and {end}")
-        text = pattern.sub(lambda _: f"{begin}\n{table}\n{end}", text)
-        readme.write_text(text, encoding="utf-8")
+    print(markdown(report))
 
 
 def _plot(report: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,101 @@
+"""`python -m tests.bench.readme`: write the README's figures from what was measured.
+
+Each section between marks comes from a file of the repository: the models' manifests, the table
+of settings, `docs/bench.json` (written by `make bench`) and `docs/image.json` (written by
+`make image`). Nothing between the marks is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
+from service.settings import table
+from tests.bench.report import markdown
+
+README = Path("README.md")
+FIGURES = {
+    "cnn": (("accuracy", "test accuracy"), ("ece", "calibration error (ECE)")),
+    "lstm": (("val_loss_nats", "nats per character"), ("val_bits", "bits per character")),
+    "gan": (
+        ("class_agreement", "class agreement"),
+        ("frechet_classifier_features", "Fréchet distance in the judge's features"),
+    ),
+}
+"""The figures of a kind that the README shows; the card has all of them."""
+
+
+def models(store: Path = Path("models")) -> str:
+    """The shipped models, with links to their cards."""
+    lines = [
+        "| model | kind | parameters | graph | figures | trained in | card |",
+        "| --- | --- | ---: | ---: | --- | ---: | --- |",
+    ]
+    for current in sorted(store.glob(f"*/{CURRENT_FILE}")):
+        folder = current.parent / current.read_text().strip()
+        manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
+        size_mib = manifest.files[manifest.graph].bytes / 2**20
+        training = manifest.training
+        lines.append(
+            f"| `{manifest.name}` | {manifest.kind} | {training.parameters:,} | {size_mib:.1f} MiB "
+            f"| {_figures(manifest)} | {training.duration_s / 60:.0f} min "
+            f"| [card]({folder.as_posix()}/card.md) |"
+        )
+    return "\n".join(lines)
+
+
+def _figures(manifest: Manifest) -> str:
+    shown = FIGURES.get(manifest.kind, tuple((name, name) for name in manifest.metrics))
+    return ", ".join(
+        f"{title} {manifest.metrics[name]:.4g}" for name, title in shown if name in manifest.metrics
+    )
+
+
+def image(path: Path = Path("docs/image.json")) -> str:
+    """The container image's size, from the last build that was checked."""
+    built = json.loads(path.read_text())
+    return (
+        f"{built['size_mib']:.0f} MiB uncompressed, user {built['user']}, "
+        f"built with {built['tool']} on {built['date']}."
+    )
+
+
+SECTIONS = {
+    "models": models,
+    "settings": table,
+    "bench": lambda: markdown(json.loads(Path("docs/bench.json").read_text())),
+    "image": image,
+}
+
+
+def render(text: str) -> str:
+    """Replace what stands between each section's marks; raises ValueError for missing marks."""
+    for name, section in SECTIONS.items():
+        pattern = re.compile(
+            rf"(<!-- {name}:begin[^>]*-->\n).*?(\n<!-- {name}:end -->)", flags=re.DOTALL
+        )
+        if not pattern.search(text):
+            raise ValueError(f"the README lacks the marks of {name!r}")
+        content = section()
+        text = pattern.sub(lambda found, new=content: f"{found[1]}{new}{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    """Write the README, or with --check fail if it is out of date."""
+    text = README.read_text(encoding="utf-8")
+    rendered = render(text)
+    if "--check" in sys.argv[1:]:
+        if rendered != text:
+            print("README.md is out of date: run make figures", file=sys.stderr)
+            return 1
+        return 0
+    README.write_text(rendered, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
