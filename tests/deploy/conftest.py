@@ -1,4 +1,4 @@
-"""A service as an operator starts it: `bentoml serve` on a free port, serving a real store."""
+"""A service as an operator starts it, on the shipped models: `bentoml serve` on a free port."""
 
 from __future__ import annotations
 
@@ -53,11 +53,18 @@ def program(*names: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def store() -> Path:
-    """The store that TRIPTYCH_STORE names, or the shipped models."""
-    folder = Path(os.environ.get("TRIPTYCH_STORE", ROOT / "models"))
-    if not list(folder.glob("*/CURRENT")):
-        pytest.skip(f"no model is published in {folder}")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped models; where none is shipped, tiny ones made on the spot."""
+    shipped = ROOT / "models"
+    if list(shipped.glob("*/CURRENT")):
+        return shipped
+    folder = tmp_path_factory.mktemp("store")
+    subprocess.run(
+        [sys.executable, "-m", "tests.tiny_store", folder],
+        cwd=ROOT,
+        env=clean_environment(),
+        check=True,
+    )
     return folder
 
 

@@ -115,8 +115,8 @@ def test_image_builds_and_answers(store: Path) -> None:
         pytest.skip("builds an image: set TRIPTYCH_TEST_IMAGE=1 (and BASE, see deploy/image.sh)")
     if working_tool() is None:
         pytest.skip("none of docker, podman and buildah works here")
-    if store.resolve() != ROOT / "models":
-        pytest.skip("the image holds the shipped models; TRIPTYCH_STORE names others")
+    if store != ROOT / "models":
+        pytest.skip("the image holds the shipped models, and there is none")
     environment = clean_environment(
         IMAGE="triptych-test:latest", PYTHON=sys.executable, PORT=str(free_port())
     )

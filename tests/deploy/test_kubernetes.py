@@ -162,3 +162,17 @@ def test_probes_are_answered(served: Served, probe: str) -> None:
     path = container(render("base"))[probe]["httpGet"]["path"]
     with urllib.request.urlopen(served.url + path) as answer:
         assert answer.status == 200
+
+
+def test_models_on_a_volume_are_the_store_and_read_only() -> None:
+    resources = render("store")
+    data = only(resources, "ConfigMap")["data"]
+    (mount,) = [
+        mount for mount in container(resources)["volumeMounts"] if mount["name"] == "models"
+    ]
+    assert mount["mountPath"] == data["TRIPTYCH_STORE"]
+    assert mount["readOnly"] is True
+    (volume,) = [volume for volume in pod_spec(resources)["volumes"] if volume["name"] == "models"]
+    assert volume["persistentVolumeClaim"]["readOnly"] is True
+    # Read by watchfiles: without it a publish from another machine goes unseen.
+    assert data["WATCHFILES_FORCE_POLLING"] == "true"
