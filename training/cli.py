@@ -22,7 +22,7 @@ from training.config import flatten, override, to_dict
 from training.errors import ConfigError, GateRefusedError
 from training.kinds import kinds
 from training.kinds.base import Kind
-from training.loop import Interrupted
+from training.loop import InterruptedFitError
 from training.pipeline import Options, Pipeline
 from training.precision import choose_device
 from training.publish import served_manifest
@@ -43,12 +43,12 @@ STEPS = {
 STARTING = ("run", "fit")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
-    except Interrupted as stop:
+    except InterruptedFitError as stop:
         _complain(f"{stop.message}\nto go on: {_resume_command(arguments)}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
@@ -285,9 +285,8 @@ def _explain(pipeline: Pipeline) -> None:
     print(f"{record.kind} {record.model}, preset {record.preset}, into {pipeline.run.folder}\n")
     for key, value in flatten(config).items():
         print(f"  {key} = {value}")
-    print(
-        f"\nserved network:\n{format_summary(summarise(kind.export(config, data, task.modules[task.served])))}"
-    )
+    plan = kind.export(config, data, task.modules[task.served])
+    print(f"\nserved network:\n{format_summary(summarise(plan))}")
     for name, module in task.modules.items():
         print(f"{name}: {sum(weight.numel() for weight in module.parameters()):,} parameters")
     source = kind.record(data)

@@ -73,7 +73,7 @@ class FitConfig:
     ema_decay: float = 0.0
     """Per-step decay of the averaged weights that are evaluated and exported; 0 is no average."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the forward pass; weights stay float32. auto: bfloat16 where the hardware multiplies it."""
+    """Of the forward pass; weights stay float32. auto: bfloat16 where hardware multiplies it."""
     validate_every: int = 1
     """Epochs between validations (and the last epoch always)."""
     patience: int = 0
@@ -124,7 +124,8 @@ def override(config: ConfigT, assignments: list[str]) -> ConfigT:
             at[leaf] = json.loads(text)
         except json.JSONDecodeError:
             at[leaf] = text
-    return from_dict(type(config), tree)
+    changed: ConfigT = from_dict(type(config), tree)
+    return changed
 
 
 def _descend(tree: dict[str, Any], key: str, path: str, known: list[str]) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Any], tree: dict[str, Any], prefix: str = "") -> Any:
-    """Build dataclass `kind` from plain values; raises ConfigError for keys or types that differ."""
+    """Build dataclass `kind` from plain values; raises ConfigError for wrong keys or types."""
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     for key in tree:

@@ -24,9 +24,10 @@ ROWS = 100
 class Verdict:
     """What the judge saw in N images."""
 
-    judged_N: NDArray[np.int64]
-    """Indices into the judge's own labels."""
-    feature_ND: NDArray[np.float32]
+    judged: NDArray[np.int64]
+    """[N], indices into the judge's own labels."""
+    features: NDArray[np.float32]
+    """[N, D], pooled activations before its classifier."""
 
 
 class Judge:

@@ -38,7 +38,7 @@ BEST_FILE = "best.pt"
 SAMPLES_FOLDER = "samples"
 
 
-class Interrupted(FitError):
+class InterruptedFitError(FitError):
     """The user stopped the run; its checkpoint is saved."""
 
     code = "interrupted"
@@ -63,17 +63,21 @@ def fit(task: Task, config: KindConfig, folder: Path, device: torch.device) -> P
     """Train until the last epoch or an early stop; `folder/best.pt` has the weights to serve.
 
     A checkpoint in `folder` is gone on from. Raises FitError for a loss that is not finite or a
-    checkpoint of another configuration, and Interrupted, with the checkpoint saved, on SIGINT.
+    checkpoint of another configuration, and on SIGINT, with the checkpoint saved,
+    InterruptedFitError.
     """
     run = _Run(task, config, folder, device)
     if (folder / CHECKPOINT_FILE).exists():
         run.restore(checkpoint.load(folder / CHECKPOINT_FILE))
-    with Journal(
-        folder,
-        epochs=config.fit.epochs,
-        steps_per_epoch=task.steps_per_epoch,
-        step=run.progress.step,
-    ) as journal, _StopOnInterrupt() as stop:
+    with (
+        Journal(
+            folder,
+            epochs=config.fit.epochs,
+            steps_per_epoch=task.steps_per_epoch,
+            step=run.progress.step,
+        ) as journal,
+        _StopOnInterrupt() as stop,
+    ):
         run.go(journal, stop)
     return run.progress
 
@@ -146,7 +150,9 @@ class _Run:
                 saved_at = time.monotonic()
             if stop.wanted:
                 self.save()
-                raise Interrupted(f"stopped after step {progress.step}; the checkpoint is saved")
+                raise InterruptedFitError(
+                    f"stopped after step {progress.step}; the checkpoint is saved"
+                )
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Every phase once; returns the step's figures."""

@@ -294,9 +294,9 @@ class Pipeline:
         """The served network with its best weights, on the CPU, in evaluation mode."""
         self.run.weights_sha256()
         task = self.kind.task(self.config, self.data, torch.device("cpu"))
-        network = task.modules[task.served]
+        network: nn.Module = task.modules[task.served]
         network.load_state_dict(checkpoint.load(self.run.best)["weights"])
-        return network.eval().to(memory_format=torch.contiguous_format)
+        return network.eval()
 
     def _judge_folder(self) -> Path | None:
         """The version folder of the judge, or None if there is no such model yet."""

@@ -63,7 +63,7 @@ def write_golden(export: Export, graph: Path, path: Path, seed: int) -> None:
     outputs = Session(graph).run(inputs)
     arrays = {f"input.{name}": array for name, array in inputs.items()}
     arrays |= {f"output.{name}": array for name, array in outputs.items()}
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 @torch.no_grad()

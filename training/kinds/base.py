@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     default_model: str
     """The name under which the shipped preset is published."""
     about: About
-    presets: Mapping[str, ConfigT]
+    presets: ClassVar[Mapping[str, Any]]
     """`standard` is the shipped one; `tiny` is for tests; the rest are there to be beaten."""
     rules: Sequence[Rule]
     panels: Sequence[Panel]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -55,7 +57,7 @@ TEXTBOOK = CnnConfig(
 STANDARD = CnnConfig(
     # 39 million multiplications an image: one core passes 20 epochs in less than an hour.
     network=NetworkConfig(architecture="resnet", widths=(48, 128, 256), blocks=1),
-    # Flips and shifts keep 20 epochs from being learnt by heart; a hole would pay only in longer runs.
+    # Mirrored and shifted, an image is hardly seen twice the same; holes are for longer runs.
     augment=AugmentConfig(flip=True, translate_px=4),
     label_smoothing=0.1,
     # Large enough to keep the processor's vectors full, small enough for 8,000 updates.
@@ -82,10 +84,11 @@ class Cnn(Kind[CnnConfig, ImageData]):
 
     name = "cnn"
     default_model = "cifar10"
-    presets = PRESETS
+    presets: ClassVar[Mapping[str, CnnConfig]] = PRESETS
     rules = (
-        # 3 points below the goal: a shipped model that has lost more is broken, not unlucky.
-        Rule("test_accuracy", "max", floor=0.88, tolerance=0.005),
+        # 3 points below the goal: a model that has lost more is broken, not unlucky. Between two
+        # models as good as each other, 5,000 test images leave 1 point to chance.
+        Rule("test_accuracy", "max", floor=0.88, tolerance=0.01),
     )
     panels = (
         Panel("Loss", ("train_loss", "test_loss_nats", "val_loss_nats"), "nats"),

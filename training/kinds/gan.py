@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from training.plots.curves import Panel
 from training.plots.pictures import plot_neighbours, plot_samples
 from training.seeds import derive
 from training.tasks.adversarial import GanConfig, GanTask, NetworkConfig
+from training.tasks.base import in_chunks
 
 NEIGHBOUR_SAMPLES = 500
 
@@ -83,7 +86,11 @@ class Gan(Kind[GanConfig, ImageData]):
 
     name = "gan"
     default_model = "cifar10-gan"
-    presets = {"dcgan": DCGAN, "standard": STANDARD, "tiny": TINY}
+    presets: ClassVar[Mapping[str, GanConfig]] = {
+        "dcgan": DCGAN,
+        "standard": STANDARD,
+        "tiny": TINY,
+    }
     rules = (
         # Below 0.6 a picture's class is a guess; 0.02 is what 5,000 samples leave to chance.
         Rule("class_agreement", "max", floor=0.60, tolerance=0.02),
@@ -163,24 +170,24 @@ class Gan(Kind[GanConfig, ImageData]):
         images = sample_images(network, config, asked_N)
         drawn, real = judged_by.see(images), judged_by.see(data.test.images)
         training = judged_by.see(data.train.images)
-        found = agreement(drawn.judged_N, positions[asked_N], classes=len(judged_by.labels))
+        found = agreement(drawn.judged, positions[asked_N], classes=len(judged_by.labels))
         by_class = found.per_class[positions]
-        spread = diversity_by_class(drawn.feature_ND, asked_N, classes=classes)
-        real_spread = diversity_by_class(real.feature_ND, data.test.labels, classes=classes)
+        spread = diversity_by_class(drawn.features, asked_N, classes=classes)
+        real_spread = diversity_by_class(real.features, data.test.labels, classes=classes)
         probe = np.random.default_rng(derive(config.fit.seed, "neighbours"))
         some = np.sort(probe.permutation(len(images))[:NEIGHBOUR_SAMPLES])
-        near = nearest(drawn.feature_ND[some], training.feature_ND, k=5)
+        near = nearest(drawn.features[some], training.features, k=5)
         near_real = nearest(
-            real.feature_ND[:: len(real.feature_ND) // len(some) or 1], training.feature_ND
+            real.features[:: len(real.features) // len(some) or 1], training.features
         )
         metrics = {
             "class_agreement": found.overall.value,
             "class_agreement_low": found.overall.low,
             "class_agreement_high": found.overall.high,
             "worst_class_agreement": float(by_class.min()),
-            "judge_accuracy": float((real.judged_N == positions[data.test.labels]).mean()),
-            "frechet_classifier_features": frechet_distance(drawn.feature_ND, real.feature_ND),
-            "frechet_classifier_features_floor": frechet_floor(real.feature_ND),
+            "judge_accuracy": float((real.judged == positions[data.test.labels]).mean()),
+            "frechet_classifier_features": frechet_distance(drawn.features, real.features),
+            "frechet_classifier_features_floor": frechet_floor(real.features),
             "diversity_ratio": float(np.mean(spread / real_spread)),
             "neighbour_distance_ratio": float(
                 np.median(near.distance[:, 0]) / np.median(near_real.distance[:, 0])
@@ -278,7 +285,7 @@ def sample_images(
     rng = np.random.default_rng(derive(config.fit.seed, "evaluation"))
     served = ServedGenerator(network).eval()
     parts = []
-    for label_B in torch.from_numpy(label_N).split(rows):
+    for label_B in in_chunks(torch.from_numpy(label_N), rows):
         noise = rng.standard_normal((len(label_B), config.network.noise), dtype=np.float32)
         parts.append(served(torch.from_numpy(noise), label_B).numpy())
     return np.concatenate(parts)

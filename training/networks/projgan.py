@@ -8,6 +8,7 @@ an auxiliary class head (Odena et al. 2017) on one strided trunk.
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -81,7 +82,9 @@ class UpBlock(nn.Module):
         y = self.up(F.relu(self.norm1(x_BCHW, label_B)))
         y = self.conv(F.relu(self.norm2(y, label_B)))
         # 1x1 before upsampling: the same numbers for a quarter of the work.
-        return y + F.interpolate(self.shortcut(x_BCHW), scale_factor=2.0, mode="nearest")
+        beside = F.interpolate(self.shortcut(x_BCHW), scale_factor=2.0, mode="nearest")
+        total: torch.Tensor = y + beside
+        return total
 
 
 class ProjectionGenerator(nn.Module):
@@ -92,8 +95,7 @@ class ProjectionGenerator(nn.Module):
         self.width = widths[0]
         self.first = nn.Linear(noise, 16 * widths[0])
         self.blocks = nn.ModuleList(
-            UpBlock(classes, inputs, outputs)
-            for inputs, outputs in zip(widths, widths[1:], strict=False)
+            UpBlock(classes, inputs, outputs) for inputs, outputs in pairwise(widths)
         )
         self.norm = ConditionalBatchNorm(classes, widths[-1])
         self.last = nn.Conv2d(widths[-1], 12, 3, padding=1)
@@ -104,7 +106,8 @@ class ProjectionGenerator(nn.Module):
         for block in self.blocks:
             x = block(x, label_B)
         x = self.last(F.relu(self.norm(x, label_B)))
-        return torch.tanh(F.pixel_shuffle(x, 2))
+        image: torch.Tensor = torch.tanh(F.pixel_shuffle(x, 2))
+        return image
 
 
 class ProjectionCritic(nn.Module):

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-class Classifier(Protocol):
-    """A network whose answer is linear in the mean of its last feature map."""
-
-    trunk: nn.Module
-    classifier: nn.Linear
-
-
-
 class ServedClassifier(nn.Module):
     """uint8 images in; probabilities, a class activation map and pooled features out.
 
+    `network` has a `trunk` and a linear `classifier` of the mean of the trunk's feature map.
     The map (Zhou et al. 2016, arXiv:1512.04150) is the last feature map weighted by the top
     class's row of the classifier, stretched to 0..1 for each image.
     """
@@ -29,12 +20,14 @@ class ServedClassifier(nn.Module):
 
     def __init__(
         self,
-        network: Classifier,
+        network: nn.Module,
         mean: tuple[float, ...],
         deviation: tuple[float, ...],
     ) -> None:
         super().__init__()
-        self.trunk, self.classifier = network.trunk, network.classifier
+        trunk, classifier = network.trunk, network.classifier
+        assert isinstance(trunk, nn.Module) and isinstance(classifier, nn.Linear)
+        self.trunk, self.classifier = trunk, classifier
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("scale", 1 / torch.tensor(deviation))
 

@@ -18,7 +18,7 @@ from training.data.sets import ImageData
 from training.networks.dcgan import DcganDiscriminator, DcganGenerator
 from training.networks.projgan import ProjectionCritic, ProjectionGenerator
 from training.seeds import derive, generator, order
-from training.tasks.base import Batch, Losses, Phase, Task
+from training.tasks.base import Batch, Losses, Phase, Task, channels_last
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class GanTask(Task):
         self.classes = len(data.classes)
         torch.manual_seed(derive(config.fit.seed, "weights"))
         maker, critic = build_networks(config, self.classes)
-        self.generator = maker.to(device, memory_format=torch.channels_last)
-        self.critic = critic.to(device, memory_format=torch.channels_last)
+        self.generator = channels_last(maker.to(device))
+        self.critic = channels_last(critic.to(device))
         self.modules = {"generator": self.generator, "critic": self.critic}
         self.phases = (
             Phase("critic", self.critic, self.critic_loss, config.critic_optimizer),

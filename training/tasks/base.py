@@ -50,3 +50,16 @@ class Task(ABC):
     @abstractmethod
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
         """Figures of the averaged network during a fit; may draw samples into `folder`."""
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lay out convolution weights as processors like them; the numbers stay the same."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def in_chunks(rows_N: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Consecutive slices of at most `size` rows."""
+    return [rows_N[start : start + size] for start in range(0, len(rows_N), size)]

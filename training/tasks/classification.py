@@ -18,7 +18,7 @@ from training.data.sets import ImageData, ImageSet
 from training.networks.resnet import ResNet
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.seeds import derive, order
-from training.tasks.base import Batch, Losses, Phase, Task
+from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class CnnTask(Task):
         self.config, self.device = config, device
         torch.manual_seed(derive(config.fit.seed, "weights"))
         network = build_network(config, len(data.classes), data.train.images.shape[1])
-        network = network.to(device, memory_format=torch.channels_last)
+        network = channels_last(network.to(device))
         self.modules = {"network": network}
         self.phases = (Phase("train", network, self.loss, config.optimizer),)
         self.mean, self.deviation = channel_statistics(data)
@@ -177,6 +177,6 @@ def predict_logits(
     """float32 [N,classes] on the CPU, computed in float32 whatever the training's precision."""
     parts = [
         network(normalise(chunk.to(device), mean, deviation)).cpu()
-        for chunk in torch.from_numpy(images).split(rows)
+        for chunk in in_chunks(torch.from_numpy(images), rows)
     ]
     return torch.cat(parts)

@@ -13,7 +13,7 @@ from training.config import KindConfig, require
 from training.data.text import TextData
 from training.networks.charlstm import CharLstm
 from training.seeds import derive, generator, order
-from training.tasks.base import Batch, Losses, Phase, Task
+from training.tasks.base import Batch, Losses, Phase, Task, in_chunks
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def window_losses(
     token_WT = tokens[: count * window].view(count, window)
     next_WT = tokens[1 : count * window + 1].view(count, window)
     parts = []
-    for token_BT, next_BT in zip(token_WT.split(rows), next_WT.split(rows), strict=True):
+    for token_BT, next_BT in zip(in_chunks(token_WT, rows), in_chunks(next_WT, rows), strict=True):
         logits_BTV, _ = network(token_BT)
         parts.append(F.cross_entropy(logits_BTV.transpose(1, 2), next_BT, reduction="none"))
     return torch.cat(parts)
