@@ -6,6 +6,8 @@ PORT ?= 3000
 WORKERS ?= 1
 MODEL ?= cifar10
 STORE ?= models
+# cpu, or cuda: that installs the CUDA build of onnxruntime into an environment of its own.
+PROVIDER ?= cpu
 # Data set of a training: an archive, a folder, a file; empty: the model's official source.
 DATA ?=
 # More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --set seed=1".
@@ -14,6 +16,7 @@ DRAIN_S ?= 30
 
 SERVE := .venv
 DEV := .venv-dev
+GPU := .venv-gpu
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export BENTOML_DO_NOT_TRACK := True
@@ -31,15 +34,24 @@ $(SERVE)/ready: pyproject.toml constraints.txt
 	$(SERVE)/bin/python $(PIP) --editable .
 	@touch $@
 
+# onnxruntime and onnxruntime-gpu are the same module: the second must be the one that stays.
+$(GPU)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python $(PIP) --editable '.[gpu]'
+	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime
+	$(GPU)/bin/python $(PIP) --force-reinstall --no-deps onnxruntime-gpu
+	@touch $@
+
 $(DEV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python $(PIP) --editable '.[train,dev]'
 	@touch $@
 
-serve: $(SERVE)/ready ## run the service on the shipped models (HOST, PORT, WORKERS, STORE)
+SERVING := $(if $(filter cuda,$(PROVIDER)),$(GPU),$(SERVE))
+serve: $(SERVING)/ready ## run the service on the shipped models (HOST, PORT, WORKERS, STORE, PROVIDER)
 	@mkdir -p $(BENTOML_HOME)
-	TRIPTYCH_STORE=$(STORE) TRIPTYCH_WORKERS=$(WORKERS) exec $(SERVE)/bin/bentoml serve \
-		service.app:Triptych --host $(HOST) --port $(PORT) \
+	TRIPTYCH_STORE=$(STORE) TRIPTYCH_WORKERS=$(WORKERS) TRIPTYCH_PROVIDER=$(PROVIDER) \
+		exec $(SERVING)/bin/bentoml serve service.app:Triptych --host $(HOST) --port $(PORT) \
 		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S)
 
 test: check ## lint, type-check and run every test
@@ -74,4 +86,4 @@ image: $(DEV)/ready ## build the container image, run it and check its answers
 	deploy/check_image.sh
 
 clean: ## remove environments and caches; keeps models, runs and data
-	rm -rf $(SERVE) $(DEV) .bentoml .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(SERVE) $(DEV) $(GPU) .bentoml .mypy_cache .ruff_cache .pytest_cache build *.egg-info

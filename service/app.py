@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
@@ -12,11 +13,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import bentoml
 from starlette.types import ASGIApp
 
-from service.errors import SettingsError
+from service.errors import SettingsError, TriptychError
 from service.http import system
 from service.http.front import Front
 from service.kinds import kinds
-from service.runtime import Runtime
+from service.runtime import Runtime, preflight
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -35,6 +36,15 @@ class _Worker:
 
     runtime: ClassVar[Runtime]
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Once, before the workers start: stop here if they could not work."""
+        try:
+            preflight(_settings())
+        except TriptychError as error:
+            sys.exit(f"triptych: {error}")
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to load the models; the worker answers probes at once."""
@@ -52,6 +62,8 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Make a worker's application."""
         settings = _settings()
+        # BentoML's own handlers write it; without a level of our own, only warnings would show.
+        logging.getLogger("triptych").setLevel(logging.INFO)
         try:
             runtime = Runtime(settings)
         except SettingsError as error:

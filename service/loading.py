@@ -31,7 +31,13 @@ class LoadedModel:
 
 
 def load(
-    store: Store, name: str, version: str, *, provider: Provider, warm_rows: tuple[int, ...]
+    store: Store,
+    name: str,
+    version: str,
+    *,
+    provider: Provider,
+    warm_rows: tuple[int, ...],
+    device_memory_bytes: int | None = None,
 ) -> LoadedModel:
     """Verify hashes, load the graph, compare it with its manifest, warm it, match golden outputs.
 
@@ -40,6 +46,7 @@ def load(
         name: the model.
         version: the version.
         provider: where it will run.
+        device_memory_bytes: as of `Session`.
         warm_rows: batch sizes to run once, so that no request pays for first-run allocations.
 
     Raises:
@@ -48,7 +55,9 @@ def load(
     """
     manifest = store.verified(name, version)
     folder = store.folder(name, version)
-    session = Session(folder / manifest.graph, provider=provider)
+    session = Session(
+        folder / manifest.graph, provider=provider, device_memory_bytes=device_memory_bytes
+    )
     model = LoadedModel(manifest, session, folder)
     _check_tensors(model, "input", manifest.inputs, session.inputs)
     _check_tensors(model, "output", manifest.outputs, session.outputs)

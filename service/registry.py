@@ -147,6 +147,7 @@ class Registry:
             version,
             provider=self._settings.provider,
             warm_rows=(1, self._settings.max_batch_rows),
+            device_memory_bytes=self._settings.arena_mib * 2**20,
         )
         kind = kinds().get(model.manifest.kind)
         if kind is None:

@@ -9,9 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from service import metrics
 from service.lanes import Lanes
 from service.registry import Registry
-from service.session import Arena, check_provider
+from service.session import Arena, Session, check_provider
 from service.settings import Settings
 from service.store import Store
+
+
+def preflight(settings: Settings) -> None:
+    """Find out, before any worker starts, whether the provider works on this machine.
+
+    A CUDA build of onnxruntime lists its provider even where the driver is missing; loading a
+    graph tells. Raises SettingsError.
+    """
+    check_provider(settings.provider)
+    if settings.provider == "cuda":
+        store = Store(settings.store)
+        for name in store.names()[:1]:
+            version = store.current(name)
+            manifest = store.verified(name, version)
+            Session(store.folder(name, version) / manifest.graph, provider="cuda")
 
 
 class Runtime:

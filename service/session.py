@@ -87,6 +87,7 @@ class Session:
         graph: path of an ONNX file.
         provider: where it runs; `cuda` that cannot be had is an error, not a fall-back.
         threads: intra-op threads.
+        device_memory_bytes: most memory to hold on a CUDA device; None for no limit.
 
     Raises:
         SettingsError: the provider is not available or did not initialise.
@@ -95,7 +96,14 @@ class Session:
 
     """
 
-    def __init__(self, graph: Path, *, provider: Provider = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        provider: Provider = "cpu",
+        threads: int = 1,
+        device_memory_bytes: int | None = None,
+    ) -> None:
         check_provider(provider)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -105,9 +113,15 @@ class Session:
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         if Arena.shared():
             options.add_session_config_entry("session.use_env_allocators", "1")
+        provider_options: dict[str, str] = {}
+        if provider == "cuda":
+            ort.preload_dlls()  # CUDA libraries that pip installed, where there are any
+            provider_options["arena_extend_strategy"] = "kSameAsRequested"
+            if device_memory_bytes is not None:
+                provider_options["gpu_mem_limit"] = str(device_memory_bytes)
         try:
             self._session = ort.InferenceSession(
-                str(graph), options, providers=[_PROVIDERS[provider]]
+                str(graph), options, providers=[(_PROVIDERS[provider], provider_options)]
             )
         except Exception as error:  # onnxruntime raises its own types, one per status code
             raise ContractError(f"{graph} cannot be loaded: {error}") from error

@@ -37,7 +37,11 @@ class Settings:
     threads: int = _setting(
         0, "batches run at once per worker; 0: the cores this worker may use", minimum=0
     )
-    arena_mib: int = _setting(1024, "most memory onnxruntime may hold per worker", minimum=16)
+    arena_mib: int = _setting(
+        1024,
+        "most memory onnxruntime may hold: per worker on the CPU, per model on a GPU",
+        minimum=16,
+    )
     max_batch_rows: int = _setting(64, "most rows in one run of a graph", minimum=1)
     max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
     max_body_bytes: int = _setting(16 * 2**20, "largest request body", minimum=1024)
