@@ -170,20 +170,22 @@ def _step(arguments: argparse.Namespace) -> None:
     if arguments.step in STARTING and not arguments.resume:
         record = _new_record(arguments)
         folder = arguments.run_dir or new_run_folder(arguments.runs, record.model)
+        pipeline = Pipeline(Run(folder, record), options)
         if arguments.dry_run:
-            _explain(Pipeline(Run(folder, record), options))
+            _explain(pipeline)
             return
-        run = Run.create(folder, record)
+        _ = pipeline.data  # bad data leave no run behind
+        Run.create(folder, record)
     else:
         run = Run.open(arguments.run_dir or latest_run_folder(arguments.runs, _model(arguments)))
+        pipeline = Pipeline(run, options)
         if arguments.step in STARTING:
             _check_resumed(arguments, run)
             if arguments.dry_run:
-                _explain(Pipeline(run, options))
+                _explain(pipeline)
                 return
-    arguments.run_dir = run.folder
-    pipeline = Pipeline(run, options)
-    print(f"run: {run.folder}")
+    arguments.run_dir = pipeline.run.folder
+    print(f"run: {pipeline.run.folder}")
     action = pipeline.run_all if arguments.step == "run" else getattr(pipeline, arguments.step)
     action()
 
