@@ -7,6 +7,7 @@ Each field of `Settings` is one variable: `max_body_bytes` is `TRIPTYCH_MAX_BODY
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -84,10 +85,10 @@ class Settings:
             except (msgspec.ValidationError, ValueError) as error:
                 raise SettingsError(f"{variable}={text!r}: {error}", field=variable) from error
             minimum = item.metadata["minimum"]
-            # `not >=` also refuses NaN.
-            if minimum is not None and not values[item.name] >= minimum:
+            # `not <=` also refuses NaN.
+            if minimum is not None and not minimum <= values[item.name] < math.inf:
                 raise SettingsError(
-                    f"{variable}={text!r} must be at least {minimum}", field=variable
+                    f"{variable}={text!r} must be finite and at least {minimum}", field=variable
                 )
         return cls(**values)
 
