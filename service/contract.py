@@ -202,7 +202,7 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
         if required not in manifest.files:
             raise ContractError(f"{where}: files lacks {required!r}")
     for file in manifest.files:
-        if Path(file).name != file or file.startswith("."):
+        if not file or Path(file).name != file or file.startswith("."):
             raise ContractError(f"{where}: files has {file!r}, which is not a plain file name")
     return manifest
 
