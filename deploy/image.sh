@@ -26,10 +26,9 @@ platforms() {
 fetch_wheels() {
     rm -f deploy/wheels/*.whl
     # shellcheck disable=SC2046  # one word per option is meant
-    "$PYTHON" deploy/dependencies.py | "$PYTHON" -m pip download --quiet \
-        --disable-pip-version-check --dest deploy/wheels --constraint constraints.txt \
+    "$PYTHON" -m pip download --quiet --disable-pip-version-check --dest deploy/wheels \
         --only-binary=:all: --implementation=cp --python-version=$PYTHON_VERSION \
-        $(platforms) --requirement /dev/stdin
+        $(platforms) --requirement deploy/requirements.txt
     echo "image.sh: $(find deploy/wheels -name '*.whl' | wc -l) wheels in deploy/wheels"
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, free_port, program
 from tests.deploy.test_kubernetes import GRACEFUL_S, IMAGE_USER
@@ -56,25 +57,20 @@ def test_what_enters_the_build_is_listed_and_exists() -> None:
     assert not any("training" in path for path in listed)
 
 
-def test_dependencies_are_pinned_and_torch_is_not_among_them() -> None:
-    printed = subprocess.run(
-        [sys.executable, DEPLOY / "dependencies.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert printed == project["dependencies"]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+def test_requirements_are_locked_and_without_torch() -> None:
+    locked = subprocess.run(
+        [sys.executable, DEPLOY / "lock.py"], capture_output=True, text=True, check=True
+    ).stdout
+    assert (DEPLOY / "requirements.txt").read_text() == locked, "run deploy/lock.py again"
     pins = {
-        pin.name.lower(): next(iter(pin.specifier))
-        for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))
+        canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, locked.splitlines())
     }
-    assert all(pin.operator == "==" for pin in pins.values())
-    assert not {"torch", "onnx", "torchvision"} & set(pins)
-    for requirement in map(Requirement, printed):
-        assert requirement.specifier.contains(pins[requirement.name.lower()].version)
+    assert all(str(specifier).startswith("==") for specifier in pins.values())
+    assert not {"torch", "torchvision", "onnx", "matplotlib"} & set(pins)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        (pin,) = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin.version)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
