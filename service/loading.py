@@ -5,6 +5,8 @@ A version that fails any step is refused with the reason; nothing of it is serve
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +63,13 @@ def load(
     model = LoadedModel(manifest, session, folder)
     _check_tensors(model, "input", manifest.inputs, session.inputs)
     _check_tensors(model, "output", manifest.outputs, session.outputs)
-    _match_golden(model)
-    _warm(model, warm_rows)
+    try:
+        _match_golden(model)
+        _warm(model, warm_rows)
+    except ContractError:
+        raise
+    except Exception as error:  # onnxruntime raises its own types, one per status code
+        raise ContractError(f"{model.label}: the graph does not run: {error}") from error
     return model
 
 
@@ -88,7 +95,7 @@ def golden(folder: Path) -> tuple[Arrays, Arrays]:
             for key in archive.files:
                 side, _, tensor = key.partition(".")
                 {"input": inputs, "output": outputs}[side][tensor] = archive[key]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ContractError(f"{folder / GOLDEN_FILE} cannot be read: {error}") from error
     return inputs, outputs
 

@@ -54,6 +54,13 @@ class Front:
         self._endpoints = frozenset(endpoints)
         self._settings = settings
         self._exact = {route.path for route in routes if "{" not in route.path}
+        # Most requests need no router: the endpoint frames its own errors.
+        self._direct = {
+            (method, route.path): route.endpoint
+            for route in routes
+            if route.path in self._exact
+            for method in route.methods or ()
+        }
         self._patterns = [route for route in routes if "{" in route.path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +70,11 @@ class Front:
             return
         scope["app"] = self  # so that Starlette raises errors instead of answering them itself
         path = scope["path"]
-        if path in self._exact or path.startswith("/v1/") or self._matches(scope):
+        direct = self._direct.get((scope["method"], path))
+        if direct is not None:
+            response = await direct(Request(scope, receive, send))
+            await response(scope, receive, send)
+        elif path in self._exact or path.startswith("/v1/") or self._matches(scope):
             await self._ours(scope, receive, send)
         elif path in self._endpoints and scope["method"] == "POST":
             await self._guarded(scope, receive, send)

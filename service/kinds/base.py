@@ -44,7 +44,10 @@ class Kind(abc.ABC):
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:
-        """Raise ContractError unless the manifest's tensors are those of this kind."""
+        """Raise ContractError unless the manifest's tensors are those of this kind.
+
+        A kind whose tensors index names checks these as well.
+        """
         if {spec.name: spec.dtype for spec in manifest.inputs} != cls.inputs:
             raise ContractError(f"{manifest.name}: a {cls.name} has the inputs {cls.inputs}")
         found = {spec.name: spec.dtype for spec in manifest.outputs}
@@ -65,6 +68,12 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def endpoint(cls) -> Callable[..., Any]:
         """The family's endpoint of the BentoML service: an async function whose `self` is it."""
+
+
+def check_count(manifest: Manifest, what: str, names: Sequence[str], expected: int) -> None:
+    """Raise ContractError unless the manifest has a name for each index."""
+    if len(names) != expected:
+        raise ContractError(f"{manifest.name}: {len(names)} {what} for {expected} indices")
 
 
 def fixed_axes(spec: TensorSpec, *axes: int) -> tuple[int, ...]:

@@ -16,12 +16,13 @@ from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from service.batcher import Answer, Batcher
+from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, TriptychError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import media_type, read_body, read_form
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
 from service.images import decode_image
-from service.kinds.base import Bench, Kind, fixed_axes
+from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
 
@@ -77,6 +78,13 @@ class Cnn(Kind):
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
         )
+
+    @classmethod
+    def check(cls, manifest: Manifest) -> None:
+        """As `Kind.check`; every class has a label."""
+        super().check(manifest)
+        (classes,) = fixed_axes(manifest.output("probability"), 1)
+        check_count(manifest, "labels", manifest.labels, classes)
 
     def close(self) -> None:
         """Nothing to free: lanes are the worker's."""

@@ -18,12 +18,13 @@ from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from service.batcher import Answer, Batcher
+from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, TriptychError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import read_json
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
 from service.images import encode_base64, encode_png, tile
-from service.kinds.base import Bench, Kind, fixed_axes
+from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
 from service.noise import MAX_SEED, fresh_seed, normal
@@ -97,6 +98,13 @@ class Gan(Kind):
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
         )
+
+    @classmethod
+    def check(cls, manifest: Manifest) -> None:
+        """As `Kind.check`; every class has a label."""
+        super().check(manifest)
+        last = manifest.input("label").maximum
+        check_count(manifest, "labels", manifest.labels, 0 if last is None else int(last) + 1)
 
     def close(self) -> None:
         """Nothing to free: lanes are the worker's."""

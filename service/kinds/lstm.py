@@ -14,13 +14,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
+from service.contract import Manifest
 from service.errors import InvalidInputError, TriptychError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import read_json
 from service.http.completions import CompletionRequest
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s
 from service.http.writing import Completion, metered, within
-from service.kinds.base import Bench, Kind, fixed_axes
+from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
 from service.settings import Settings
@@ -70,6 +71,13 @@ class Lstm(Kind):
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
         )
+
+    @classmethod
+    def check(cls, manifest: Manifest) -> None:
+        """As `Kind.check`; every token has a character."""
+        super().check(manifest)
+        (tokens,) = fixed_axes(manifest.output("logits"), 2)
+        check_count(manifest, "characters in the vocabulary", manifest.vocabulary, tokens)
 
     def close(self) -> None:
         """Stop the stepper's thread."""
