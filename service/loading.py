@@ -91,7 +91,7 @@ def golden(folder: Path) -> tuple[Arrays, Arrays]:
     inputs: Arrays = {}
     outputs: Arrays = {}
     try:
-        with np.load(folder / GOLDEN_FILE, allow_pickle=False) as archive:
+        with (folder / GOLDEN_FILE).open("rb") as file, np.load(file) as archive:
             for key in archive.files:
                 side, _, tensor = key.partition(".")
                 {"input": inputs, "output": outputs}[side][tensor] = archive[key]

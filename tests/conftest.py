@@ -1,0 +1,35 @@
+"""What every room's tests share: one store of tiny models, made once per run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store made by the real pipeline: read it, and copy it to change it.
+
+    In a process of its own, so that tests of the service do not load torch.
+    """
+    folder = tmp_path_factory.mktemp("tiny") / "store"
+    subprocess.run(
+        [sys.executable, "-W", "default", "-m", "tests.tiny_store", folder],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+    )
+    return folder
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the service does."""
+    return "asyncio"

@@ -1,0 +1,131 @@
+"""The manifest: what is written is read back, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.contract import (
+    SCHEMA_VERSION,
+    Manifest,
+    check_name,
+    decode_manifest,
+    digest_file,
+    encode_manifest,
+)
+from service.errors import ContractError
+from service.store import Store
+from tests.service.variants import current_folder, read_manifest
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny_store: Path) -> Manifest:
+    return read_manifest(current_folder(Store(tiny_store), "shakespeare"))
+
+
+@pytest.fixture
+def content(manifest: Manifest) -> Any:
+    return json.loads(encode_manifest(manifest))
+
+
+def refused(content: Any) -> str:
+    with pytest.raises(ContractError) as caught:
+        decode_manifest(json.dumps(content).encode(), where="here/manifest.json")
+    assert caught.value.message.startswith("here/manifest.json")
+    return caught.value.message
+
+
+def test_round_trip(manifest: Manifest) -> None:
+    raw = encode_manifest(manifest)
+    assert decode_manifest(raw) == manifest
+    assert raw.endswith(b"}\n")
+    assert raw.splitlines()[1] == b'  "schema_version": 1,'
+
+
+def test_a_schema_from_the_future_is_refused_as_such(content: Any) -> None:
+    content["schema_version"] = SCHEMA_VERSION + 1
+    content["something_new"] = {}
+    message = refused(content)
+    assert f"schema_version {SCHEMA_VERSION + 1}" in message
+    assert "upgrade" in message
+
+
+@pytest.mark.parametrize("place", [(), ("gate",), ("training",), ("inputs", 0), ("golden",)])
+def test_an_unknown_key_is_refused_wherever_it_is(content: Any, place: tuple[Any, ...]) -> None:
+    target = content
+    for key in place:
+        target = target[key]
+    target["unheard_of"] = 1
+    assert "unheard_of" in refused(content)
+
+
+@pytest.mark.parametrize("key", ["kind", "files", "golden", "gate", "training", "schema_version"])
+def test_a_missing_key_is_named(content: Any, key: str) -> None:
+    del content[key]
+    assert key in refused(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schema_version", "1"),
+        ("labels", "cat"),
+        ("metrics", {"accuracy": "high"}),
+        ("inputs", [{"name": "x", "dtype": "float64", "shape": ["N"]}]),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(content: Any, key: str, value: Any) -> None:
+    content[key] = value
+    refused(content)
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a-", ".a", "a/b", "..", "a\n", "é", "a" * 65])
+def test_a_bad_name_is_refused(content: Any, name: str) -> None:
+    with pytest.raises(ContractError, match="model"):
+        check_name(name, "model")
+    for key in ("name", "version"):
+        assert key in refused(content | {key: name})
+
+
+@pytest.mark.parametrize("name", ["a", "cifar10", "20261123t201500-1a2b3c4d", "a.b_c-d", "a" * 64])
+def test_a_good_name_is_returned(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "golden.npz"])
+def test_files_must_hold_graph_and_golden(content: Any, file: str) -> None:
+    del content["files"][file]
+    assert file in refused(content)
+
+
+@pytest.mark.parametrize("file", ["../model.onnx", "/etc/passwd", ".hidden", "a/b", ""])
+def test_files_must_be_plain_names(content: Any, file: str) -> None:
+    content["files"][file] = content["files"]["model.onnx"]
+    assert repr(file) in refused(content)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{" * 100_000])
+def test_what_is_not_a_manifest_is_refused(raw: bytes) -> None:
+    with pytest.raises(ContractError, match=r"manifest\.json"):
+        decode_manifest(raw)
+
+
+def test_tensors_are_found_by_name(manifest: Manifest) -> None:
+    assert manifest.input("token").dtype == "int64"
+    assert manifest.output("logits").shape[0] == "N"
+    with pytest.raises(ContractError, match="image"):
+        manifest.input("image")
+    with pytest.raises(ContractError, match="image"):
+        manifest.output("image")
+
+
+def test_digest_is_sha256_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    digest = digest_file(path)
+    assert digest.bytes == 3
+    # FIPS 180-2, appendix B.1.
+    assert digest.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
