@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from service.contract import MANIFEST_FILE
-from service.errors import TriptychError
+from service.contract import MANIFEST_FILE, check_name
+from service.errors import ContractError, TriptychError
 from training.config import flatten, override, to_dict
 from training.errors import ConfigError, GateRefusedError
 from training.kinds import kinds
@@ -197,12 +197,17 @@ def _new_record(arguments: argparse.Namespace) -> RunRecord:
         raise ConfigError(
             f"{kind.name} has no preset {name!r}; it has {', '.join(kind.presets)}", field="preset"
         )
+    model = arguments.model or kind.default_model
+    try:
+        check_name(model, "--model")
+    except ContractError as error:
+        raise ConfigError(error.message, field="model") from error
     settings = list(arguments.settings)
     if arguments.seed is not None:
         settings.append(f"fit.seed={arguments.seed}")
     return RunRecord(
         kind=kind.name,
-        model=arguments.model or kind.default_model,
+        model=model,
         preset=name,
         config=to_dict(override(kind.presets[name], settings)),
         data=arguments.data,
@@ -261,9 +266,9 @@ def _floors(assignments: Sequence[str]) -> dict[str, float]:
 
 def _resume_command(arguments: argparse.Namespace) -> str:
     words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
-    for option in ("store", "cache_dir", "device", "threads", "judge"):
-        value = getattr(arguments, option, None)
-        if value != _DEFAULTS.get(option):
+    for option in _DEFAULTS:
+        value = getattr(arguments, option, _DEFAULTS[option])
+        if value != _DEFAULTS[option]:
             words += [f"--{option.replace('_', '-')}", str(value)]
     for floor in getattr(arguments, "floor", []):
         words += ["--floor", floor]

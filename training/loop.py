@@ -214,7 +214,8 @@ class _Run:
             metric, goal = self.task.monitor
             value = float(figures[metric])
             sign = 1 if goal == "max" else -1
-            if progress.best is not None and sign * value <= sign * progress.best:
+            best = -math.inf if progress.best is None else sign * progress.best
+            if not best < sign * value < math.inf:  # which a NaN is not either
                 return
             progress.best = value
         progress.best_epoch, progress.stale = epoch, 0

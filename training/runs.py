@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from service.contract import check_name, digest_file
+from service.contract import digest_file
 from training.errors import ConfigError, FitError
 from training.loop import BEST_FILE, CHECKPOINT_FILE
 
@@ -58,7 +58,6 @@ class Run:
                 "--run-dir",
                 field="run_dir",
             )
-        check_name(record.model, "model")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         return cls(folder, record)

@@ -25,6 +25,7 @@ from training.measures.agreement import agreement
 from training.measures.diversity import diversity_by_class
 from training.measures.frechet import frechet_distance, frechet_floor
 from training.measures.neighbours import nearest
+from training.networks.dcgan import fold_transposed_norms
 from training.networks.projgan import fold_conditional_norms
 from training.networks.served import ServedGenerator
 from training.plots.classification import plot_class_shares, plot_confusion
@@ -233,7 +234,7 @@ class Gan(Kind[GanConfig, ImageData]):
     def export(self, config: GanConfig, data: ImageData, network: nn.Module) -> Export:
         """The averaged generator, its class tables folded, rounding to grey levels in the graph."""
         classes, noise = len(data.classes), config.network.noise
-        module = ServedGenerator(fold_conditional_norms(network)).eval()
+        module = ServedGenerator(fold_transposed_norms(fold_conditional_norms(network))).eval()
 
         def draw_inputs(rows: int, rng: np.random.Generator) -> Arrays:
             return {

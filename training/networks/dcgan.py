@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def init_normal(module: nn.Module) -> None:
@@ -43,6 +45,20 @@ class DcganGenerator(nn.Module):
         one_hot_BK = nn.functional.one_hot(label_B, self.classes).to(noise_BZ.dtype)
         image: torch.Tensor = self.layers(torch.cat((noise_BZ, one_hot_BK), 1)[:, :, None, None])
         return image
+
+
+def fold_transposed_norms(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose batch norms are part of the transposed convolutions before
+    them; the exporter folds those after plain convolutions by itself.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        if isinstance(module, nn.Sequential):
+            for index, (layer, norm) in enumerate(pairwise(list(module))):
+                if isinstance(layer, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[index] = fuse_conv_bn_eval(layer, norm, transpose=True)
+                    module[index + 1] = nn.Identity()
+    return folded
 
 
 class DcganDiscriminator(nn.Module):

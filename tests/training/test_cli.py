@@ -1,0 +1,268 @@
+"""The command line, from a folder of data to a published model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.contract import decode_manifest
+from service.session import Session
+from tests.training.conformance import case
+from training.cli import main
+from training.kinds import kinds
+from training.publish import served_manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Desk:
+    """Where a user works: data, runs and a store, and the command line over them."""
+
+    def __init__(self, folder: Path, sources: dict[str, Path], cache_dir: Path) -> None:
+        self.runs, self.store = folder / "runs", folder / "models"
+        self.sources = sources
+        self.cache = ["--cache-dir", str(cache_dir)]
+        self.places = ["--runs", str(self.runs), "--store", str(self.store), *self.cache]
+
+    def __call__(self, step: str, *words: str) -> int:
+        return main([step, *words, *self.places])
+
+    def start(self, step: str, kind: str, *words: str) -> int:
+        data = ["--data", str(self.sources[kind])]
+        return self(step, "--kind", kind, "--preset", "tiny", *data, *words)
+
+    def lenient(self, kind: str) -> list[str]:
+        return [
+            word
+            for metric, floor in case(kind).FLOORS.items()
+            for word in ("--floor", f"{metric}={floor}")
+        ]
+
+    def run_folder(self, model: str) -> Path:
+        (folder,) = (self.runs / model).iterdir()
+        return folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path, sources: dict[str, Path], cache_dir: Path) -> Desk:
+    return Desk(tmp_path, sources, cache_dir)
+
+
+def test_run_publishes_each_kind_and_gold_is_reproduced(desk: Desk) -> None:
+    for kind in sorted(kinds()):  # the classifier first, which judges the GAN
+        name = f"my-{kind}" if kind != "cnn" else "cifar10"
+        assert desk.start("run", kind, "--model", name, *desk.lenient(kind)) == 0
+        manifest = served_manifest(desk.store, name)
+        assert manifest is not None
+        assert (manifest.kind, manifest.training.preset) == (kind, "tiny")
+        assert manifest.gate.passed
+        assert manifest.data.examples
+        assert manifest.training.config["fit"]["epochs"] == 2
+        folder = desk.store / name / manifest.version
+        assert decode_manifest((folder / "manifest.json").read_bytes()) == manifest
+        with np.load(folder / "golden.npz") as golden:
+            arrays = {key: golden[key] for key in golden}
+        outputs = Session(folder / manifest.graph).run(
+            {spec.name: arrays[f"input.{spec.name}"] for spec in manifest.inputs}
+        )
+        for output, allowed in manifest.golden.max_abs_error.items():
+            difference = outputs[output].astype(float) - arrays[f"output.{output}"]
+            assert np.abs(difference).max() <= allowed
+        card = (folder / "card.md").read_text("utf-8")
+        assert f"triptych-train run --kind {kind} --model {name} --preset tiny" in card
+        assert (desk.run_folder(name) / "curves.png").stat().st_size > 0
+
+
+def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
+    assert desk.start("fit", "lstm", "--seed", "3") == 0
+    for step in ("evaluate", "export", "verify"):
+        assert desk(step, "--kind", "lstm") == 0
+    assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 0
+    assert desk("publish", "--run-dir", str(desk.run_folder("shakespeare"))) == 0
+    manifest = served_manifest(desk.store, "shakespeare")
+    assert manifest is not None
+    assert manifest.training.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "needs"),
+    [
+        ("evaluate", "fit"),
+        ("export", "fit"),
+        ("verify", "fit"),
+        ("gate", "fit"),
+        ("publish", "fit"),
+    ],
+)
+def test_a_step_before_its_time_names_the_one_before(
+    desk: Desk, capsys: pytest.CaptureFixture[str], step: str, needs: str
+) -> None:
+    assert desk(step, "--kind", "lstm") == 2
+    assert "start one with `fit` or `run`" in capsys.readouterr().err
+
+
+def test_results_of_other_weights_are_refused(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "lstm", *desk.lenient("lstm")) == 0
+    folder = desk.run_folder("shakespeare")
+    evaluation = folder / "evaluation.json"
+    evaluation.write_text(
+        evaluation.read_text().replace('"weights_sha256": "', '"weights_sha256": "0')
+    )
+    assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 4
+    assert "is of earlier weights; run `evaluate` again" in capsys.readouterr().err
+    assert desk("evaluate", "--model", "shakespeare") == 0
+    (folder / "candidate" / "model.onnx").write_bytes(b"something else")
+    assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 0
+    assert desk("publish", "--model", "shakespeare") == 4
+    assert "was not verified" in capsys.readouterr().err
+
+
+def test_the_gate_refuses_with_a_code_of_its_own_and_nothing_is_published(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "lstm", "--floor", "val_loss_nats=0.01") == 3
+    complaint = capsys.readouterr().err
+    assert "The gate refused" in complaint
+    assert "val_loss_nats" in complaint
+    assert "Traceback" not in complaint
+    assert served_manifest(desk.store, "shakespeare") is None
+
+
+def test_a_candidate_worse_than_the_served_version_is_refused(desk: Desk) -> None:
+    assert desk.start("run", "lstm", "--set", "fit.epochs=8", *desk.lenient("lstm")) == 0
+    before = served_manifest(desk.store, "shakespeare")
+    worse = desk.start(
+        "run", "lstm", "--set", "fit.epochs=1", "--set", "optimizer.lr=1e-6", *desk.lenient("lstm")
+    )
+    assert worse == 3
+    assert served_manifest(desk.store, "shakespeare") == before
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    desk: Desk, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    assert desk.start("run", kind, "--dry-run", "--set", "fit.epochs=7") == 0
+    said = capsys.readouterr().out
+    for part in ("fit.epochs = 7", "parameters", "MMAC", "7 epochs of", "sha256", "nothing was"):
+        assert part in said
+    assert not desk.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "cnn", "--set", "optimizer.lrr=1"], "did you mean 'optimizer.lr'?"),
+        (["--kind", "cnn", "--preset", "huge"], "it has softmax, textbook, standard, tiny"),
+        (["--kind", "cnn", "--device", "tpu:0"], "device 'tpu:0'"),
+        (["--kind", "cnn", "--device", "cuda:99"], "is not here"),
+        (["--kind", "cnn", "--threads", "-1"], "--threads is -1"),
+        (["--kind", "cnn", "--floor", "test_accuracy=high"], "must be METRIC=NUMBER"),
+        (["--model", "flowers"], "'flowers' is a new model; give its --kind as well"),
+        ([], "say what to train"),
+        (["--kind", "cnn", "--model", "No Such/Name"], "must be 1 to 64"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_code_2(
+    desk: Desk, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    data = ["--data", str(desk.sources["cnn"])]
+    assert desk("run", *words, *data) == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert "Traceback" not in complaint
+    assert not desk.runs.exists()
+
+
+def test_missing_data_leave_no_run_behind(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk("run", "--kind", "cnn", "--data", str(desk.runs / "nowhere")) == 4
+    assert "does not exist" in capsys.readouterr().err
+    assert not desk.runs.exists()
+
+
+def test_a_gan_without_a_judge_says_how_to_get_one(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "gan") == 4
+    assert "train one first (run --kind cnn), or name its version folder with --judge" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_name_published_as_another_kind_is_refused(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "lstm", "--model", "taken", *desk.lenient("lstm")) == 0
+    assert desk.start("run", "cnn", "--model", "taken", *desk.lenient("cnn")) == 2
+    assert "is published as a lstm" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_configuration(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("fit", "lstm") == 0
+    assert desk("fit", "--kind", "lstm", "--resume", "--seed", "9") == 2
+    assert "leave --seed out" in capsys.readouterr().err
+    assert desk("run", "--kind", "lstm", "--resume", *desk.lenient("lstm")) == 0
+    folder = str(desk.run_folder("shakespeare"))
+    assert desk.start("fit", "lstm", "--run-dir", folder) == 2
+    assert "go on with it by --resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_prints_the_command_that_goes_on(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    command = [sys.executable, "-m", "training", "fit", "--kind", "lstm", "--preset", "tiny"]
+    command += ["--data", str(desk.sources["lstm"]), "--set", "fit.epochs=2000"]
+    command += ["--run-dir", str(folder), "--threads", "1", *desk.cache]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:  # the first epoch's line: it is under way
+        if line.startswith("epoch"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "Traceback" not in complaint
+    printed = complaint.strip().splitlines()[-1].removeprefix("to go on: ")
+    words = shlex.split(printed)
+    assert words[:3] == ["triptych-train", "fit", "--resume"]
+    assert words[words.index("--run-dir") + 1] == str(folder)
+    assert main([*words[1:], "--dry-run"]) == 0
+    assert (folder / "checkpoint.pt").exists()
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
+
+
+def test_presets_and_data_can_be_looked_at(
+    desk: Desk, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["presets"]) == 0
+    listed = capsys.readouterr().out
+    for kind in kinds().values():
+        for preset in kind.presets:
+            assert f"{kind.name:<6}{preset}" in listed
+    assert main(["presets", "--kind", "cnn", "--preset", "textbook"]) == 0
+    assert "optimizer.lr = 0.01" in capsys.readouterr().out
+    out = tmp_path / "look"
+    words = ["--data", str(desk.sources["lstm"]), "--out", str(out), *desk.cache]
+    assert main(["data", "describe", "--kind", "lstm", *words]) == 0
+    assert list(out.glob("*.png"))
+    assert main(["data", "fetch", "--kind", "lstm", *words]) == 0
+    assert "sha256" in capsys.readouterr().out
