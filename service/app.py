@@ -72,7 +72,7 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
         ours = list(system.routes(runtime))
         for kind in kinds().values():
             ours += kind.routes(runtime)
-        endpoints = [f"/{name}" for name in self.apis]
+        endpoints = {f"/{name}": method.input_spec for name, method in self.apis.items()}
         return Front(ours, super().to_asgi(is_main=is_main), endpoints, settings)
 
 

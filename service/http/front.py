@@ -9,9 +9,12 @@ limit, files fetched from a URL that the client names, malformed bodies answered
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -39,19 +42,24 @@ class Front:
     Args:
         routes: ours.
         behind: BentoML's application.
-        endpoints: paths of BentoML's endpoints, which are guarded.
+        endpoints: paths of BentoML's endpoints, which are guarded, and what BentoML validates
+            their input with.
         settings: limits.
 
     """
 
     def __init__(
-        self, routes: Sequence[Route], behind: ASGIApp, endpoints: Sequence[str], settings: Settings
+        self,
+        routes: Sequence[Route],
+        behind: ASGIApp,
+        endpoints: Mapping[str, type[BaseModel]],
+        settings: Settings,
     ) -> None:
         router = Router(routes, redirect_slashes=False, default=_not_found)
         refusing = ExceptionMiddleware(router, handlers={HTTPException: _refused})
         self._ours = ServerErrorMiddleware(refusing, handler=_failed)
         self._behind = behind
-        self._endpoints = frozenset(endpoints)
+        self._endpoints = dict(endpoints)
         self._settings = settings
         self._exact = {route.path for route in routes if "{" not in route.path}
         # Most requests need no router: the endpoint frames its own errors.
@@ -108,6 +116,8 @@ class Front:
 
     async def _check(self, request: Request, body: bytes) -> None:
         media = media_type(request)
+        spec = self._endpoints[request.scope["path"]]
+        files: frozenset[str] = frozenset(getattr(spec, "multipart_fields", ()))
         if media == "multipart/form-data":
             form = await parse_form(
                 body,
@@ -115,27 +125,70 @@ class Front:
                 max_bytes=self._settings.max_body_bytes,
                 max_files=self._settings.max_images,
             )
+            content: dict[str, Any] = {}
             for name, value in form.multi_items():
-                if name == "images" and not isinstance(value, UploadFile):
+                if isinstance(value, UploadFile):
+                    if name not in files:
+                        _check_names(spec, [name])
+                        raise InvalidInputError(f"{name} must be text, not a file", field=name)
+                elif name in files:
                     raise InvalidInputError(
-                        "images must be files: nothing is fetched from an address", field=name
+                        f"{name} must be files: nothing is fetched from an address", field=name
                     )
+                else:
+                    content[name] = _value(name, value)
+            _check_names(spec, content)
+            _validate(lambda: spec.model_validate(content), given=files & set(form))
         elif media in ("", "application/json"):
             try:
                 content = msgspec.json.decode(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise InvalidInputError(f"the body is not valid JSON: {error}") from error
+                raise InvalidInputError(
+                    f"the body is not valid JSON: {error}", field="body"
+                ) from error
             if not isinstance(content, dict):
                 raise InvalidInputError("the body must be a JSON object", field="body")
-            if "images" in content:
+            if sent := files & set(content):
                 raise UnsupportedMediaError(
-                    "send images as files in multipart/form-data", field="images"
+                    f"send {min(sent)} as files in multipart/form-data", field=min(sent)
                 )
+            _check_names(spec, content)
+            _validate(lambda: spec.model_validate_json(body))
         else:
             raise UnsupportedMediaError(
                 f"this endpoint reads application/json or multipart/form-data, not {media}",
                 field="content-type",
             )
+
+
+def _value(name: str, text: str) -> Any:
+    """A form's text field as BentoML reads it: JSON where it is that, else text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:  # too many digits, too deep
+        raise InvalidInputError(f"{name} cannot be read: {error}", field=name) from error
+
+
+def _check_names(spec: type[BaseModel], names: Iterable[str]) -> None:
+    known = spec.model_fields
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"{name} is not a parameter; there is {', '.join(known)}", field=name
+            )
+
+
+def _validate(validate: Callable[[], object], *, given: frozenset[str] = frozenset()) -> None:
+    """Refuse what BentoML would refuse with a traceback; `given` files are not looked into."""
+    try:
+        validate()
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            field = ".".join(map(str, one["loc"]))
+            if field not in given:
+                raise InvalidInputError(f"{field}: {one['msg']}", field=field) from error
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
