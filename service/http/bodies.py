@@ -15,6 +15,12 @@ from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaErr
 
 T = TypeVar("T")
 _FIELD = re.compile(r" - at `\$\.?([^`]*)`$")
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+def whole_number(text: str) -> int | None:
+    """The number that `text` is, of 18 digits at most; None if it is something else."""
+    return int(text) if _DIGITS.fullmatch(text) else None
 
 
 def media_type(request: Request) -> str:
@@ -31,10 +37,10 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         starlette.requests.ClientDisconnect: the client went away.
 
     """
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal():
+    declared = whole_number(request.headers.get("content-length", "0"))
+    if declared is None:
         raise InvalidInputError("Content-Length is not a number", field="content-length")
-    if int(declared) > max_bytes:
+    if declared > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.batcher import Answer
 from service.errors import InvalidInputError
 from service.http.answers import error_answer
+from service.http.bodies import whole_number
 from service.metrics import RequestMeter, outcome_of
 from service.settings import Settings
 
@@ -83,11 +84,12 @@ def timeout_s(request: Request, settings: Settings) -> float:
     header = request.headers.get("x-request-timeout-ms")
     if header is None:
         return settings.request_timeout_s
-    if not header.isdecimal() or int(header) == 0:
+    asked_ms = whole_number(header)
+    if not asked_ms:
         raise InvalidInputError(
             "x-request-timeout-ms must be a positive whole number", field="x-request-timeout-ms"
         )
-    asked_s = int(header) / 1000
+    asked_s = asked_ms / 1000
     return min(asked_s, settings.request_timeout_s) if settings.request_timeout_s else asked_s
 
 

@@ -19,7 +19,7 @@ from service.batcher import Answer, Batcher
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, TriptychError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
-from service.http.bodies import media_type, read_body, read_form
+from service.http.bodies import media_type, read_body, read_form, whole_number
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
 from service.images import decode_image
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
@@ -252,8 +252,9 @@ def _parse_flag(text: str) -> bool:
 def _parse_top_k(text: str | None, classes: int) -> int:
     if text is None:
         return min(DEFAULT_TOP_K, classes)
-    if not text.isdecimal() or not 1 <= int(text) <= classes:
+    top_k = whole_number(text)
+    if top_k is None or not 1 <= top_k <= classes:
         raise InvalidInputError(
-            f"top_k must be a whole number from 1 to {classes}, not {text!r}", field="top_k"
+            f"top_k must be a whole number from 1 to {classes}, not {text[:20]!r}", field="top_k"
         )
-    return int(text)
+    return top_k
