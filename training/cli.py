@@ -266,9 +266,9 @@ def _floors(assignments: Sequence[str]) -> dict[str, float]:
 
 def _resume_command(arguments: argparse.Namespace) -> str:
     words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
-    for option in _DEFAULTS:
-        value = getattr(arguments, option, _DEFAULTS[option])
-        if value != _DEFAULTS[option]:
+    for option, default in _DEFAULTS.items():
+        value = getattr(arguments, option, default)
+        if value != default:
             words += [f"--{option.replace('_', '-')}", str(value)]
     for floor in getattr(arguments, "floor", []):
         words += ["--floor", floor]
