@@ -55,8 +55,12 @@ class Registry:
 
     @property
     def ready(self) -> bool:
-        """Whether every model of the store serves its current version."""
-        return bool(self.expected) and not self.problems and set(self.expected) <= set(self._served)
+        """Whether every model that the store had at the start is served.
+
+        A later version that cannot be loaded is a problem, and shown as one, but no reason to
+        send no more requests: the version before it goes on.
+        """
+        return bool(self.expected) and set(self.expected) <= set(self._served)
 
     def engines(self) -> list[Kind]:
         """The engines now served, by model name."""
@@ -109,14 +113,16 @@ class Registry:
         if not self.expected:
             self.problems["store"] = f"no model is published in {self._store.root.absolute()}"
             log.error("%s", self.problems["store"])
+        for name in self.expected:
+            # Series that exist from the start: an increase from nothing is not seen.
+            metrics.LOAD_FAILURES.labels(name)
+            metrics.SWAPS.labels(name)
         await asyncio.gather(*(self.refresh(name) for name in self.expected))
 
     async def follow(self) -> None:
         """Swap whenever CURRENT is replaced, until cancelled."""
         async for names in self._store.changes():
             for name in sorted(names):
-                if name not in self.expected:
-                    self.expected.append(name)
                 await self.refresh(name)
 
     async def refresh(self, name: str) -> bool:

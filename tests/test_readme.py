@@ -1,0 +1,24 @@
+"""The README tells the truth: its figures are what the repository's files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench.readme import README, render
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_figures_are_those_of_the_files(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = README.read_text(encoding="utf-8")
+    assert render(text) == text, "README.md is out of date: run `make figures`"
+
+
+def test_every_linked_file_exists(monkeypatch):
+    import re
+
+    monkeypatch.chdir(ROOT)
+    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not Path(link).exists()] == []
