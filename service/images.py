@@ -78,7 +78,7 @@ def fit_image(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint
     """Turn, flatten, centre-crop and resize a loaded image to uint8 RGB [height, width, 3]."""
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode != "RGB":
+    if image.mode != "RGB" or "transparency" in image.info:
         image = _to_rgb(image)
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
@@ -87,16 +87,23 @@ def fit_image(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        # 16- and 32-bit greys: scale to the range in use, since `convert` would clip at 255.
-        grey = np.asarray(image, dtype=np.float64)
-        low, high = float(grey.min()), float(grey.max())
-        full_scale = 65535.0 if high > 255 and low >= 0 else max(high, 255.0)
-        image = Image.fromarray(np.clip(grey * (255.0 / full_scale), 0, 255).astype(np.uint8))
+        # 16- and 32-bit greys: scale, since `convert` would clip at 255.
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        white = _white(image.mode, float(grey.max()))
+        image = Image.fromarray(np.clip(grey * (255.0 / white), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(canvas, image)
     return image.convert("RGB")
+
+
+def _white(mode: str, high: float) -> float:
+    """White of a grey mode: what the mode says, else the least usual one that `high` reaches."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    usual = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+    return next((white for white in usual if high <= white), high)
 
 
 def encode_png(image_HWC: NDArray[np.uint8]) -> bytes:

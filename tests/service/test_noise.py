@@ -1,0 +1,67 @@
+"""Random numbers are those of (seed, row), whatever else is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.noise import MAX_SEED, Uniforms, fresh_seed, normal
+
+
+def test_rows_depend_on_seed_and_row_alone() -> None:
+    together = normal(7, 0, 50, 13)
+    for row in (0, 1, 17, 49):
+        np.testing.assert_array_equal(normal(7, row, 1, 13)[0], together[row])
+
+
+def test_rows_and_seeds_differ() -> None:
+    drawn = np.concatenate([normal(seed, 0, 20, 4) for seed in (0, 1, MAX_SEED)])
+    assert len(np.unique(drawn, axis=0)) == 60
+
+
+def test_a_narrower_row_is_a_prefix() -> None:
+    np.testing.assert_array_equal(normal(3, 0, 1, 64)[0, :10], normal(3, 0, 1, 10)[0])
+
+
+def test_normals_are_standard_and_float32() -> None:
+    drawn = normal(1, 0, 1000, 100)
+    assert drawn.dtype == np.float32
+    assert abs(float(drawn.mean())) < 0.02
+    assert abs(float(drawn.std()) - 1) < 0.02
+
+
+def test_first_normals_are_pinned() -> None:
+    """A change here changes every picture that anybody has a seed for."""
+    expected = [0.2148485, -0.49902132, -1.0432415, 0.14415407]
+    np.testing.assert_array_equal(normal(42, 3, 1, 4)[0], np.array(expected, dtype=np.float32))
+
+
+def test_first_uniforms_are_pinned() -> None:
+    """A change here changes every text that anybody has a seed for."""
+    uniforms = Uniforms(42, 3)
+    assert [uniforms.draw() for _ in range(4)] == [0.7122142960324449, 0.07050661802753055, 0.3939777489962194, 0.1263812763223061]
+
+
+def test_uniforms_are_one_endless_sequence() -> None:
+    uniforms = Uniforms(5, 0)
+    drawn = [uniforms.draw() for _ in range(1000)]
+    assert len(set(drawn)) == 1000
+    assert all(0 <= value < 1 for value in drawn)
+    assert abs(float(np.mean(drawn)) - 0.5) < 0.03
+    again = Uniforms(5, 0)
+    assert [again.draw() for _ in range(1000)] == drawn
+    assert Uniforms(5, 1).draw() != drawn[0]
+    assert Uniforms(6, 0).draw() != drawn[0]
+
+
+def test_uniforms_do_not_share_state() -> None:
+    alone = [Uniforms(1, 0).draw(), Uniforms(2, 0).draw()]
+    first, second = Uniforms(1, 0), Uniforms(2, 0)
+    assert [first.draw(), second.draw()] == alone
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_fresh_seeds_are_exact_in_every_json_reader(_: int) -> None:
+    seed = fresh_seed()
+    assert 0 <= seed < 2**53
+    assert int(float(seed)) == seed
