@@ -1,0 +1,142 @@
+"""Batches, losses and networks of the three tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.kinds import kinds
+from training.networks.charlstm import CharLstm
+from training.networks.dcgan import DcganGenerator, fold_transposed_norms
+from training.networks.projgan import ProjectionGenerator, fold_conditional_norms
+from training.networks.served import ServedGenerator
+from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
+from training.tasks.classification import normalise
+from training.tasks.language import encode, window_losses
+
+CPU = torch.device("cpu")
+
+
+def test_an_epoch_shows_every_training_image_once(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["cnn"]
+    config = replace(family.presets["tiny"], augment=type(family.presets["tiny"].augment)())
+    data = family.load_data(str(sources["cnn"]), cache_dir)
+    task = family.task(config, data, CPU)
+    shown = torch.cat([task.batch(0, step)["image"] for step in range(task.steps_per_epoch)])
+    expected = normalise(torch.from_numpy(data.train.images), task.mean, task.deviation)
+    assert shown.shape == expected.shape
+    assert torch.equal(shown.flatten(1).sort(0).values, expected.flatten(1).sort(0).values)
+
+
+def test_images_are_normalised_to_mean_0_and_deviation_1(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["cnn"]
+    task = family.task(
+        family.presets["tiny"], family.load_data(str(sources["cnn"]), cache_dir), CPU
+    )
+    x = normalise(task.images, task.mean, task.deviation)
+    assert x.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+    assert x.std(dim=(0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-2)
+
+
+def test_windows_are_of_the_text_and_predict_its_next_character(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["lstm"]
+    data = family.load_data(str(sources["lstm"]), cache_dir)
+    config = family.presets["tiny"]
+    task = family.task(config, data, CPU)
+    starts = set()
+    for step in range(task.steps_per_epoch):
+        batch = task.batch(0, step)
+        for token, following in zip(batch["token"], batch["next"], strict=True):
+            text = "".join(data.vocabulary[index] for index in token)
+            assert text in data.train
+            assert torch.equal(token[1:], following[:-1])
+            starts.add(text)
+    assert len(starts) > 0.9 * task.steps_per_epoch * config.fit.batch_size
+
+
+def test_window_losses_are_cross_entropies_from_the_zero_state() -> None:
+    torch.manual_seed(0)
+    network = CharLstm(7, embedding=4, hidden=6, layers=2, dropout=0.5).eval()
+    tokens = torch.randint(0, 7, (25,))
+    found = window_losses(network, tokens, 8)
+    assert found.shape == (3, 8)
+    logits, _ = network(tokens[None, 8:16])
+    expected = F.cross_entropy(logits[0], tokens[9:17], reduction="none")
+    torch.testing.assert_close(found[1], expected)
+
+
+def test_one_hot_characters_are_not_trained() -> None:
+    network = CharLstm(5, embedding=0, hidden=4, layers=1, dropout=0.0)
+    assert torch.equal(network.embedding.weight, torch.eye(5))
+    assert not network.embedding.weight.requires_grad
+
+
+def test_encode_is_the_vocabularys_order() -> None:
+    assert encode("cab", "abc").tolist() == [2, 0, 1]
+
+
+def test_realness_losses_are_those_of_the_papers() -> None:
+    score = torch.tensor([-2.0, 0.0, 0.5, 3.0])
+    assert float(realness_loss(score, True, "hinge")) == pytest.approx((3 + 1 + 0.5 + 0) / 4)
+    assert float(realness_loss(score, False, "hinge")) == pytest.approx((0 + 1 + 1.5 + 4) / 4)
+    for real, target in ((True, 1.0), (False, 0.0)):
+        expected = F.binary_cross_entropy_with_logits(score, torch.full((4,), target))
+        torch.testing.assert_close(realness_loss(score, real, "cross_entropy"), expected)
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "projection"])
+def test_folded_norms_draw_the_same_pictures(architecture: str) -> None:
+    torch.manual_seed(0)
+    network = (
+        DcganGenerator(3, 8, 8)
+        if architecture == "dcgan"
+        else ProjectionGenerator(3, 8, (16, 16, 8))
+    )
+    noise, label = torch.randn(40, 8), torch.randint(0, 3, (40,))
+    for _ in range(5):
+        network(noise, label)  # gives the running statistics something to hold
+    network.eval()
+    folded = fold_transposed_norms(fold_conditional_norms(network))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            folded(noise, label), network(noise, label), atol=1e-5, rtol=1e-4
+        )
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_settled_statistics_are_those_of_the_weights_as_they_are() -> None:
+    family = kinds()["gan"]
+    config = family.presets["tiny"]
+    widths = config.network.generator_widths
+    torch.manual_seed(0)
+    network = ProjectionGenerator(4, config.network.noise, widths)
+    settle_statistics(network, config, 4, CPU)
+    once = {key: value.clone() for key, value in network.state_dict().items()}
+    network.norm.norm.running_var.fill_(1e6)  # type: ignore[union-attr]
+    settle_statistics(network, config, 4, CPU)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, once[key]), key
+    assert not network.training
+
+
+def test_grey_levels_are_rounded_alike_in_training_and_in_serving() -> None:
+    levels = torch.linspace(-1.2, 1.2, 48).view(1, 3, 4, 4)
+
+    class Fixed(torch.nn.Module):
+        def forward(self, noise: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            return levels
+
+    served = ServedGenerator(Fixed())(torch.zeros(1), torch.zeros(1)).numpy()
+    np.testing.assert_array_equal(served, to_uint8(levels))
+    assert (served.min(), served.max()) == (0, 255)
