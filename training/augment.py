@@ -40,7 +40,7 @@ def cutout(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
     centre = torch.randint(0, min(H, W), (2, B, 1), device=x_BCHW.device)
     rows_BH = torch.arange(H, device=x_BCHW.device) - centre[0] + size // 2
     columns_BW = torch.arange(W, device=x_BCHW.device) - centre[1] + size // 2
-    rows_BH, columns_BW = (0 <= rows_BH) & (rows_BH < size), (0 <= columns_BW) & (columns_BW < size)
+    rows_BH, columns_BW = (rows_BH >= 0) & (rows_BH < size), (columns_BW >= 0) & (columns_BW < size)
     hole = rows_BH[:, None, :, None] & columns_BW[:, None, None, :]
     return x_BCHW.masked_fill(hole, 0.0)
 
