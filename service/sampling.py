@@ -56,9 +56,11 @@ class Sampler:
         """
         block_NV = self._block_NV
         block_NV[: self._rows] = logits_NV
-        if self._scaled:
-            np.divide(block_NV, self._scale_N1, out=block_NV)
+        # The top comes to 0 first: a temperature near 0 then sends the others to -inf, none to NaN.
         np.subtract(block_NV, block_NV.max(axis=1, keepdims=True), out=block_NV)
+        if self._scaled:
+            with np.errstate(over="ignore"):
+                np.divide(block_NV, self._scale_N1, out=block_NV)
         np.exp(block_NV, out=block_NV)
         if self._truncated:
             self._truncate(block_NV)
@@ -79,7 +81,9 @@ class Sampler:
         rank_V = np.arange(weight_NV.shape[1])
         before_NV = np.cumsum(sorted_NV, axis=1) - sorted_NV
         total_N1 = sorted_NV.sum(axis=1, keepdims=True)
-        keep_NV = (rank_V < self._top_k_N1) & (before_NV < self._top_p_N1 * total_N1)
+        # Rows that ask for no nucleus must not lose their tail to the rounding of the sums.
+        nucleus_NV = (before_NV < self._top_p_N1 * total_N1) | (self._top_p_N1 >= 1)
+        keep_NV = (rank_V < self._top_k_N1) & nucleus_NV
         keep_NV[:, 0] = True
         np.put_along_axis(weight_NV, order_NV, np.where(keep_NV, sorted_NV, 0.0), axis=1)
 

@@ -39,7 +39,12 @@ def test_first_normals_are_pinned() -> None:
 def test_first_uniforms_are_pinned() -> None:
     """A change here changes every text that anybody has a seed for."""
     uniforms = Uniforms(42, 3)
-    assert [uniforms.draw() for _ in range(4)] == [0.7122142960324449, 0.07050661802753055, 0.3939777489962194, 0.1263812763223061]
+    assert [uniforms.draw() for _ in range(4)] == [
+        0.7122142960324449,
+        0.07050661802753055,
+        0.3939777489962194,
+        0.1263812763223061,
+    ]
 
 
 def test_uniforms_are_one_endless_sequence() -> None:

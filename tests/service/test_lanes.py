@@ -1,0 +1,93 @@
+"""Lanes are lent in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from service.lanes import Lanes
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_ask_is_granted_in_a_later_turn() -> None:
+    lanes = Lanes(1)
+    granted: list[str] = []
+    lanes.ask(lambda: granted.append("a"))
+    assert granted == []
+    await asyncio.sleep(0)
+    assert granted == ["a"]
+    lanes.close()
+
+
+async def test_no_more_are_granted_than_there_are() -> None:
+    lanes = Lanes(2)
+    granted: list[int] = []
+    for number in range(5):
+        lanes.ask(lambda number=number: granted.append(number))
+    await asyncio.sleep(0)
+    assert granted == [0, 1]
+    assert lanes.idle == 0
+    lanes.release()
+    await asyncio.sleep(0)
+    assert granted == [0, 1, 2]
+    for _ in range(4):
+        lanes.release()
+    await asyncio.sleep(0)
+    assert granted == [0, 1, 2, 3, 4]
+    assert lanes.idle == 2
+    lanes.close()
+
+
+async def test_those_who_ask_again_wait_behind_the_others() -> None:
+    lanes = Lanes(1)
+    order: list[str] = []
+    done = asyncio.Event()
+
+    def want(name: str, times: int) -> None:
+        def start() -> None:
+            order.append(name)
+            if times > 1:
+                want(name, times - 1)
+            elif len(order) == 6:
+                done.set()
+            lanes.release()
+
+        lanes.ask(start)
+
+    want("a", 3)
+    want("b", 3)
+    await asyncio.wait_for(done.wait(), 10)
+    assert order == ["a", "b"] * 3
+    assert lanes.idle == 1
+    lanes.close()
+
+
+async def test_work_runs_on_a_lane_and_its_error_comes_back() -> None:
+    lanes = Lanes(1)
+    name = await lanes.run(lambda: threading.current_thread().name)
+    assert name.startswith("lane")
+    with pytest.raises(ZeroDivisionError):
+        await lanes.run(lambda: 1 // 0)
+    lanes.close()
+
+
+async def test_close_waits_for_running_work() -> None:
+    lanes = Lanes(1)
+    begun, finish = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        finish.wait(10)
+        return "done"
+
+    running = lanes.run(work)
+    await asyncio.to_thread(begun.wait, 10)
+    closing = asyncio.ensure_future(asyncio.to_thread(lanes.close))
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    finish.set()
+    await closing
+    assert await running == "done"
