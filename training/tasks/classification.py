@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from training.augment import alternating_flip, cutout, translate
 from training.config import KindConfig, require
 from training.data.sets import ImageData, ImageSet
-from training.networks.resnet import ResNet
+from training.networks.resnet import ResNet, Whitening
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
+
+WHITENED_IMAGES = 5000  # a 12 by 12 covariance is known well enough from fewer
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class NetworkConfig:
     """Channels of each stage; multiples of 16 fill the processor's vectors."""
     blocks: int = 1
     """Residual blocks in each stage."""
+    whitening: bool = False
+    """Whether the residual network begins with fixed whitening filters."""
 
     def __post_init__(self) -> None:
         require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "positive")
@@ -87,6 +91,11 @@ class CnnTask(Task):
         self.phases = (Phase("train", network, self.loss, config.optimizer),)
         self.mean, self.deviation = channel_statistics(data)
         images, labels = data.train.images, data.train.labels
+        for module in network.modules():
+            if isinstance(module, Whitening):
+                every = max(1, len(images) // WHITENED_IMAGES)  # they may be sorted by class
+                some = torch.from_numpy(images[::every].copy()).to(device)
+                module.fit(normalise(some, self.mean, self.deviation))
         self.held_out, self.prefix = data.test, "test"
         if config.validation_share:
             shuffled = order(len(images), config.fit.seed, -1).numpy()
@@ -143,7 +152,7 @@ def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
         return SoftmaxRegression(classes, size)
     if network.architecture == "textbook":
         return TextbookConvNet(classes, network.widths)
-    return ResNet(classes, network.widths, network.blocks)
+    return ResNet(classes, network.widths, network.blocks, whitening=network.whitening)
 
 
 def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
