@@ -14,6 +14,7 @@ from training.kinds import kinds
 from training.networks.charlstm import CharLstm
 from training.networks.dcgan import DcganGenerator, fold_transposed_norms
 from training.networks.projgan import ProjectionGenerator, fold_conditional_norms
+from training.networks.resnet import Whitening
 from training.networks.served import ServedGenerator
 from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
 from training.tasks.classification import normalise
@@ -140,3 +141,17 @@ def test_grey_levels_are_rounded_alike_in_training_and_in_serving() -> None:
     served = ServedGenerator(Fixed())(torch.zeros(1), torch.zeros(1)).numpy()
     np.testing.assert_array_equal(served, to_uint8(levels))
     assert (served.min(), served.max()) == (0, 255)
+
+
+def test_whitened_patches_are_uncorrelated_and_come_with_their_negatives() -> None:
+    torch.manual_seed(0)
+    flat = torch.randn(400, 3, 4, 4)
+    x = flat + 2 * flat.mean(dim=1, keepdim=True) + flat.roll(1, dims=3)  # correlated every way
+    whitening = Whitening()
+    whitening.fit(x, floor=0.0)
+    y = whitening.filters(x).transpose(0, 1).flatten(1)
+    half = len(y) // 2
+    torch.testing.assert_close(y[:half], -y[half:])
+    covariance = y[:half] @ y[:half].T / y.shape[1]
+    torch.testing.assert_close(covariance, torch.eye(half), atol=1e-3, rtol=0)
+    assert not any(weight.requires_grad for weight in whitening.parameters())

@@ -57,7 +57,7 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, x_BCHW: torch.Tensor, floor: float = 5e-4) -> None:
-        """Set the filters from normalised images; `floor` keeps faint directions from blowing up."""
+        """Set the filters from normalised images; `floor` keeps faint directions small."""
         patch_PD = F.unfold(x_BCHW, 2).transpose(1, 2).flatten(0, 1)
         covariance_DD = patch_PD.T @ patch_PD / len(patch_PD)
         variance_D, direction_DD = torch.linalg.eigh(covariance_DD.double())
