@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from training.config import override
 from training.kinds import kinds
 from training.networks.charlstm import CharLstm
 from training.networks.dcgan import DcganGenerator, fold_transposed_norms
@@ -155,3 +156,21 @@ def test_whitened_patches_are_uncorrelated_and_come_with_their_negatives() -> No
     covariance = y[:half] @ y[:half].T / y.shape[1]
     torch.testing.assert_close(covariance, torch.eye(half), atol=1e-3, rtol=0)
     assert not any(weight.requires_grad for weight in whitening.parameters())
+
+
+@pytest.mark.parametrize(("preset", "passes"), [("dcgan", 2), ("tiny", 1)])
+def test_real_and_drawn_images_never_share_batch_statistics(
+    preset: str, passes: int, sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["gan"]
+    data = family.load_data(str(sources["gan"]), cache_dir)
+    config = override(family.presets[preset], ["fit.batch_size=8"])
+    task = family.task(config, data, CPU)
+    seen: list[int] = []
+    task.modules["critic"].register_forward_pre_hook(
+        lambda module, inputs: seen.append(len(inputs[0]))
+    )
+    loss, figures = task.phases[0].loss(task.batch(0, 0))
+    assert seen == [16 // passes] * passes
+    assert torch.isfinite(loss)
+    assert {"critic_real", "critic_fake"} <= figures.keys()

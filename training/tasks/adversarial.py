@@ -85,6 +85,9 @@ class GanTask(Task):
         maker, critic = build_networks(config, self.classes)
         self.generator = channels_last(maker.to(device))
         self.critic = channels_last(critic.to(device))
+        self.has_batch_statistics = any(
+            isinstance(module, nn.BatchNorm2d) for module in critic.modules()
+        )
         self.modules = {"generator": self.generator, "critic": self.critic}
         self.phases = (
             Phase("critic", self.critic, self.critic_loss, config.critic_optimizer),
@@ -114,15 +117,19 @@ class GanTask(Task):
         fake_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
         with torch.no_grad():
             drawn = self._draw(fake_B)
-        # One pass over both halves; the critic has no batch statistics unless it is DCGAN's.
-        images = torch.cat((self._augment(batch["image"]), self._augment(drawn)))
-        score, logits_BK = self._judge(images, torch.cat((batch["label"], fake_B)))
-        real, fake = score.chunk(2)
+        images = self._augment(batch["image"]), self._augment(drawn)
+        if self.has_batch_statistics:
+            # In one batch the real and the drawn images would give each other away.
+            real, logits_BK = self._judge(images[0], batch["label"])
+            fake, _ = self._judge(images[1], fake_B)
+        else:
+            score, logits_BK = self._judge(torch.cat(images), torch.cat((batch["label"], fake_B)))
+            real, fake = score.chunk(2)
+            logits_BK = logits_BK.chunk(2)[0]
         loss = realness_loss(real, True, self.config.loss)
         loss = loss + realness_loss(fake, False, self.config.loss)
         figures = {"critic_real": real.detach().mean(), "critic_fake": fake.detach().mean()}
         if self.config.class_weight:
-            logits_BK = logits_BK.chunk(2)[0]
             loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, batch["label"])
             hits = logits_BK.detach().argmax(1) == batch["label"]
             figures["critic_class_real"] = hits.float().mean()
