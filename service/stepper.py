@@ -163,6 +163,11 @@ class Stepper:
                 open_ = False
             else:
                 self._waiting.append(stream)
+        if any(stream.cancelled for stream in self._waiting):
+            left = deque(stream for stream in self._waiting if not stream.cancelled)
+            self._taken += len(self._waiting) - len(left)
+            self._waiting = left
+            self._metrics.queue_rows.set(self.queued_rows)
         while self._waiting and len(self._reading) + len(self._running) < self._max_batch_rows:
             stream = self._waiting.popleft()
             self._taken += 1

@@ -1,0 +1,371 @@
+"""Continuous batching against a loop that steps one sequence at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.errors import NotReadyError, OverloadedError, TooLargeError
+from service.metrics import ModelMetrics
+from service.noise import Uniforms
+from service.sampling import Sampler, SamplingParameters, log_softmax
+from service.sequences import Prompt, Stream, Token
+from service.stepper import Stepper
+
+pytestmark = pytest.mark.anyio
+
+VOCABULARY, STATE = 11, 6
+POISON = VOCABULARY - 1
+"""A graph that is armed fails on this token."""
+
+
+class Graph:
+    """A small recurrent network, the same whatever the batch: it takes rows one by one."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.embedding_VS = rng.standard_normal((VOCABULARY, STATE))
+        self.recurrence_SS = rng.standard_normal((STATE, STATE)) * 0.5
+        self.head_SV = rng.standard_normal((STATE, VOCABULARY)) * 1.5
+        self.shapes: list[tuple[int, int]] = []
+        self.armed = False
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def step(
+        self, token_NT: NDArray[np.int64], state_NS: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert token_NT.dtype == np.int64
+        assert state_NS.dtype == np.float32
+        self.entered.release()
+        assert self.gate.wait(30)
+        rows, length = token_NT.shape
+        self.shapes.append((rows, length))
+        if self.armed and (token_NT == POISON).any():
+            raise ValueError("poison")
+        logits_NTV = np.empty((rows, length, VOCABULARY), dtype=np.float32)
+        state_out_NS = np.empty((rows, STATE), dtype=np.float32)
+        for row in range(rows):
+            state_S = state_NS[row].astype(float)
+            for position in range(length):
+                embedded_S = self.embedding_VS[token_NT[row, position]]
+                state_S = np.tanh(embedded_S + state_S @ self.recurrence_SS)
+                logits_NTV[row, position] = state_S @ self.head_SV
+            state_out_NS[row] = state_S
+        return logits_NTV, state_out_NS
+
+
+@dataclass
+class Written:
+    """All that comes of a sequence."""
+
+    tokens: list[Token]
+    finish: str | None
+    scored: list[Token]
+
+
+def write_alone(prompt: Prompt) -> Written:
+    """The plain loop: the prompt in the chunks that are promised, then token by token."""
+    graph = Graph()
+    state_NS = np.zeros((1, STATE), dtype=np.float32)
+    position, rows = 0, []
+    while position < len(prompt.tokens):
+        left = len(prompt.tokens) - position
+        chunk = max(size for size in (64, 16, 4, 1) if size <= left)
+        part = np.array([prompt.tokens[position : position + chunk]], dtype=np.int64)
+        logits_NTV, state_NS = graph.step(part, state_NS)
+        rows.append(logits_NTV[0])
+        position += chunk
+    logits_TV = np.concatenate(rows)
+    scored: list[Token] = []
+    if prompt.score_prompt:
+        scored.append(Token(prompt.tokens[0]))
+        for before, index in zip(logits_TV, prompt.tokens[1:], strict=False):
+            scored.append(token(index, before, prompt.top_logprobs or 0))
+    sampler, uniforms = Sampler([prompt.sampling], VOCABULARY), Uniforms(prompt.seed, prompt.row)
+    made: list[Token] = []
+    logits_V = logits_TV[-1]
+    while len(made) < prompt.max_tokens:
+        (index,) = sampler.choose(logits_V[None], np.array([uniforms.draw()]))
+        if prompt.top_logprobs is None:
+            made.append(Token(index))
+        else:
+            made.append(token(index, logits_V, prompt.top_logprobs))
+        text = tuple(one.index for one in made)
+        if any(text[len(text) - len(stop) :] == stop for stop in prompt.stops):
+            return Written(made, "stop", scored)
+        logits_NTV, state_NS = graph.step(np.array([[index]], dtype=np.int64), state_NS)
+        logits_V = logits_NTV[0, 0]
+    return Written(made, "length", scored)
+
+
+def token(index: int, logits_V: NDArray[np.float32], top: int) -> Token:
+    logprob_V = log_softmax(logits_V[None])[0]
+    best = sorted(range(VOCABULARY), key=lambda other: (-logprob_V[other], other))[:top]
+    return Token(index, float(logprob_V[index]), [(one, float(logprob_V[one])) for one in best])
+
+
+def draw_prompt(rng: random.Random) -> Prompt:
+    length = rng.choice([1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 150])
+    return Prompt(
+        tokens=tuple(rng.randrange(VOCABULARY) for _ in range(length)),
+        max_tokens=rng.choice([0, 1, 2, 10, 40]),
+        sampling=SamplingParameters(
+            temperature=rng.choice([0.0, 0.5, 1.0, 1.0]),
+            top_k=rng.choice([0, 0, 3]),
+            top_p=rng.choice([1.0, 1.0, 0.7]),
+        ),
+        seed=rng.randrange(2**63),
+        row=rng.randrange(4),
+        stops=tuple(
+            tuple(rng.randrange(VOCABULARY) for _ in range(rng.choice([1, 2, 3])))
+            for _ in range(rng.choice([0, 0, 1, 3]))
+        ),
+        top_logprobs=rng.choice([None, None, 0, 3]),
+        score_prompt=rng.random() < 0.3,
+        stream=rng.random() < 0.5,
+    )
+
+
+def never_poisonous() -> Prompt:
+    """A prompt whose text stays clear of the poisonous token."""
+    for start in range(POISON):
+        prompt = replace(SIMPLE, tokens=(start,), sampling=SamplingParameters(temperature=0))
+        if POISON not in {one.index for one in write_alone(prompt).tokens}:
+            return prompt
+    raise AssertionError("choose other weights")
+
+
+SIMPLE = Prompt(tokens=(1, 2, 3), max_tokens=20, sampling=SamplingParameters(), seed=5, row=0)
+
+
+async def collect(stream: Stream) -> Written:
+    tokens = [one async for batch in stream for one in batch]
+    return Written(tokens, stream.finish_reason, stream.scored)
+
+
+Make = Callable[..., tuple[Graph, Stepper]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[tuple[Graph, Stepper]] = []
+
+    def build(*, batch: int = 64, queue: int = 1024) -> tuple[Graph, Stepper]:
+        graph = Graph()
+        stepper = Stepper(
+            graph.step,
+            state_width=STATE,
+            vocabulary=VOCABULARY,
+            metrics=ModelMetrics("test"),
+            max_batch_rows=batch,
+            max_queue_rows=queue,
+        )
+        made.append((graph, stepper))
+        return graph, stepper
+
+    yield build
+    for graph, stepper in made:
+        graph.gate.set()
+        stepper.close()
+
+
+async def test_alone_a_sequence_is_that_of_the_plain_loop(make: Make) -> None:
+    _, stepper = make()
+    rng = random.Random(0)
+    for _ in range(40):
+        prompt = draw_prompt(rng)
+        assert await collect(stepper.submit(prompt)) == write_alone(prompt)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+async def test_in_company_every_sequence_is_that_of_the_plain_loop(make: Make, batch: int) -> None:
+    graph, stepper = make(batch=batch)
+    rng = random.Random(batch)
+    prompts = [draw_prompt(rng) for _ in range(80)]
+    tasks = []
+    for prompt in prompts:
+        tasks.append(asyncio.ensure_future(collect(stepper.submit(prompt))))
+        if rng.random() < 0.2:
+            await asyncio.sleep(0.002)
+    found = await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    assert found == [write_alone(prompt) for prompt in prompts]
+    assert max(rows for rows, _ in graph.shapes) <= batch
+    assert stepper.queued_rows == 0
+
+
+async def test_sequences_are_stepped_together(make: Make) -> None:
+    graph, stepper = make()
+    graph.gate.clear()
+    streams = [stepper.submit(replace(SIMPLE, row=row)) for row in range(10)]
+    graph.gate.set()
+    await asyncio.gather(*map(collect, streams))
+    assert max(rows for rows, _ in graph.shapes) >= 9
+    assert len(graph.shapes) < 60
+
+
+async def test_a_newcomer_joins_the_running_batch(make: Make) -> None:
+    graph, stepper = make()
+    first = stepper.submit(replace(SIMPLE, max_tokens=3000, stream=True))
+    await anext(aiter(first))
+    second = await asyncio.wait_for(collect(stepper.submit(SIMPLE)), 30)
+    assert second == write_alone(SIMPLE)
+    assert first.finish_reason is None
+    assert any(rows == 2 for rows, _ in graph.shapes)
+    first.cancel()
+
+
+async def test_tokens_are_streamed_as_they_come(make: Make) -> None:
+    _, stepper = make()
+    prompt = replace(SIMPLE, max_tokens=500, stream=True)
+    stream = stepper.submit(prompt)
+    batches = [batch async for batch in stream]
+    assert len(batches) > 5
+    assert [one for batch in batches for one in batch] == write_alone(prompt).tokens
+
+
+async def test_without_streaming_all_tokens_come_at_once(make: Make) -> None:
+    _, stepper = make()
+    batches = [batch async for batch in stepper.submit(SIMPLE)]
+    assert [len(batch) for batch in batches] == [SIMPLE.max_tokens]
+
+
+async def test_no_tokens_asked_for_reads_the_prompt_alone(make: Make) -> None:
+    graph, stepper = make()
+    prompt = replace(SIMPLE, max_tokens=0, score_prompt=True, top_logprobs=2)
+    written = await collect(stepper.submit(prompt))
+    assert written.tokens == []
+    assert written.finish == "length"
+    assert [one.index for one in written.scored] == [1, 2, 3]
+    assert written.scored[0].logprob is None
+    assert written.scored[1].logprob is not None
+    assert sum(rows * length for rows, length in graph.shapes) == 3
+
+
+async def test_a_stop_ends_the_text_and_is_part_of_it(make: Make) -> None:
+    _, stepper = make()
+    free = [one.index for one in write_alone(SIMPLE).tokens]
+    stop = tuple(free[5:7])
+    written = await collect(stepper.submit(replace(SIMPLE, stops=(stop,))))
+    found = [one.index for one in written.tokens]
+    assert written.finish == "stop"
+    assert found == free[: len(found)]
+    assert tuple(found[-2:]) == stop
+
+
+async def test_the_last_token_can_be_the_stop(make: Make) -> None:
+    _, stepper = make()
+    free = [one.index for one in write_alone(SIMPLE).tokens]
+    stop = (free[0],)
+    written = await collect(stepper.submit(replace(SIMPLE, max_tokens=1, stops=(stop,))))
+    assert written.finish == "stop"
+
+
+async def test_a_cancelled_sequence_leaves_its_place(make: Make) -> None:
+    graph, stepper = make(batch=1)
+    endless = stepper.submit(replace(SIMPLE, max_tokens=20_000, stream=True))
+    await anext(aiter(endless))
+    waiting = asyncio.ensure_future(collect(stepper.submit(SIMPLE)))
+    endless.cancel()
+    assert await asyncio.wait_for(waiting, 30) == write_alone(SIMPLE)
+    steps = len(graph.shapes)
+    await asyncio.sleep(0.02)
+    assert len(graph.shapes) == steps
+
+
+async def test_cancelled_while_waiting_a_sequence_leaves_the_queue(make: Make) -> None:
+    """Clients that went away must not keep others out while the batch is full."""
+    _, stepper = make(batch=1, queue=3)
+    endless = stepper.submit(replace(SIMPLE, max_tokens=20_000, stream=True))
+    running = aiter(endless)
+    await anext(running)
+    waiting = [stepper.submit(SIMPLE) for _ in range(3)]
+    with pytest.raises(OverloadedError):
+        stepper.admit(1)
+    for stream in waiting:
+        stream.cancel()
+    for _ in range(1000):
+        if stepper.queued_rows == 0:
+            break
+        await anext(running)
+    stepper.admit(3)
+    endless.cancel()
+
+
+async def test_a_full_queue_refuses(make: Make) -> None:
+    graph, stepper = make(batch=1, queue=2)
+    graph.gate.clear()
+    first = stepper.submit(SIMPLE)
+    await asyncio.to_thread(graph.entered.acquire)
+    waiting = [stepper.submit(SIMPLE) for _ in range(2)]
+    with pytest.raises(OverloadedError, match="2 sequences are waiting; the limit is 2") as caught:
+        stepper.submit(SIMPLE)
+    assert caught.value.retry_after_s > 0
+    with pytest.raises(TooLargeError, match="3 sequences; the limit is 2"):
+        stepper.admit(3)
+    graph.gate.set()
+    for stream in (first, *waiting):
+        assert await collect(stream) == write_alone(SIMPLE)
+    stepper.admit(2)
+
+
+async def test_an_error_fails_those_in_flight_and_no_one_after(make: Make) -> None:
+    graph, stepper = make(batch=2)
+    graph.armed = True
+    clean = never_poisonous()
+    graph.gate.clear()
+    bad = [stepper.submit(replace(clean, tokens=(POISON,))) for _ in range(2)]
+    after = stepper.submit(clean)
+    graph.gate.set()
+    for stream in bad:
+        with pytest.raises(ValueError, match="poison"):
+            await collect(stream)
+    assert await asyncio.wait_for(collect(after), 30) == write_alone(clean)
+    assert await asyncio.wait_for(collect(stepper.submit(clean)), 30) == write_alone(clean)
+    assert stepper.queued_rows == 0
+
+
+async def test_close_finishes_what_was_submitted(make: Make) -> None:
+    graph, stepper = make(batch=2)
+    graph.gate.clear()
+    streams = [stepper.submit(replace(SIMPLE, row=row)) for row in range(5)]
+    closing = asyncio.ensure_future(asyncio.to_thread(stepper.close))
+    graph.gate.set()
+    for row, stream in enumerate(streams):
+        assert await collect(stream) == write_alone(replace(SIMPLE, row=row))
+    await asyncio.wait_for(closing, 30)
+    with pytest.raises(NotReadyError):
+        stepper.submit(SIMPLE)
+
+
+async def test_nobody_is_lost_among_many_who_come_and_go(make: Make) -> None:
+    _, stepper = make(batch=5, queue=100_000)
+    rng = random.Random(9)
+
+    async def client(prompt: Prompt) -> Written | None:
+        stream = stepper.submit(prompt)
+        if rng.random() < 0.3:
+            await asyncio.sleep(rng.random() * 0.01)
+            stream.cancel()
+            return None
+        return await collect(stream)
+
+    prompts = [replace(draw_prompt(rng), max_tokens=rng.choice([0, 1, 5])) for _ in range(300)]
+    tasks = []
+    for prompt in prompts:
+        tasks.append(asyncio.ensure_future(client(prompt)))
+        if rng.random() < 0.1:
+            await asyncio.sleep(0.001)
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    kept = [(p, a) for p, a in zip(prompts, answers, strict=True) if a is not None]
+    assert len(kept) > 100
+    for prompt, answer in kept[::5]:
+        assert answer == write_alone(prompt)
