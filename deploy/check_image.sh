@@ -5,6 +5,7 @@
 #   CONTAINER_TOOL, IMAGE, PYTHON   see container_tool.sh
 #   PORT                            where it is published on the loopback interface (3999)
 #   MAX_MIB                         largest size allowed (450)
+#   RECORD                          file to write size, user, tool and date to (none)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/container_tool.sh"
 
@@ -120,3 +121,7 @@ echo "stop           exit code 0 after $stopped_s s"
 size=$(size_mib)
 [ "$size" -le "$MAX_MIB" ] || fail "$size MiB are more than $MAX_MIB"
 echo "size           $size MiB"
+if [ -n "${RECORD:-}" ]; then
+    printf '{"image": "%s", "size_mib": %s, "user": "%s", "tool": "%s", "date": "%s"}\n' \
+        "$IMAGE" "$size" "$user" "$TOOL" "$(date --utc +%F)" > "$RECORD"
+fi

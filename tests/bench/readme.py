@@ -2,7 +2,7 @@
 
 Each section between marks comes from a file of the repository: the models' manifests, the table
 of settings, `docs/bench.json` (written by `make bench`) and `docs/image.json` (written by
-`make image`). Nothing between the marks is typed by hand.
+`RECORD=docs/image.json make image`). Nothing between the marks is typed by hand.
 """
 
 from __future__ import annotations
