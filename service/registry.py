@@ -55,7 +55,7 @@ class Registry:
 
     @property
     def ready(self) -> bool:
-        """Whether every model that the store had at the start is served.
+        """Whether every model that the store had at the start, one at least, is served.
 
         A later version that cannot be loaded is a problem, and shown as one, but no reason to
         send no more requests: the version before it goes on.
@@ -144,6 +144,9 @@ class Registry:
                 log.error("%s is not served: %s%s", name, error, going_on)
                 return False
             self.problems.pop(name, None)
+            if name not in self.expected:
+                self.expected.append(name)
+                self.problems.pop("store", None)
             return True
 
     def _load(self, name: str, version: str) -> Kind:
