@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from training.config import override
 from training.kinds import kinds
+from training.networks.airbench import Whitening
 from training.networks.charlstm import CharLstm
 from training.networks.dcgan import DcganGenerator, fold_transposed_norms
 from training.networks.projgan import ProjectionGenerator, fold_conditional_norms
-from training.networks.resnet import Whitening
 from training.networks.served import ServedGenerator
 from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
 from training.tasks.classification import normalise

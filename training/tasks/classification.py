@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from training.augment import alternating_flip, cutout, translate
 from training.config import KindConfig, require
 from training.data.sets import ImageData, ImageSet
-from training.networks.resnet import ResNet, Whitening
+from training.networks.airbench import Airbench, Whitening
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
@@ -27,17 +27,12 @@ WHITENED_IMAGES = 5000  # a 12 by 12 covariance is known well enough from fewer
 class NetworkConfig:
     """Which network, how wide and how deep."""
 
-    architecture: Literal["softmax", "textbook", "resnet"] = "resnet"
-    widths: tuple[int, ...] = (64, 128, 256)
+    architecture: Literal["softmax", "textbook", "airbench"] = "airbench"
+    widths: tuple[int, ...] = (64, 128, 192)
     """Channels of each stage; multiples of 16 fill the processor's vectors."""
-    blocks: int = 1
-    """Residual blocks in each stage."""
-    whitening: bool = False
-    """Whether the residual network begins with fixed whitening filters."""
 
     def __post_init__(self) -> None:
         require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "positive")
-        require(self.blocks >= 1, "blocks", self.blocks, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
         return SoftmaxRegression(classes, size)
     if network.architecture == "textbook":
         return TextbookConvNet(classes, network.widths)
-    return ResNet(classes, network.widths, network.blocks, whitening=network.whitening)
+    return Airbench(classes, network.widths)
 
 
 def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,85 @@
+"""The shipped image classifier, after CIFAR-10 airbench (Jordan 2024, arXiv:2404.00498), narrower.
+
+Fixed whitening filters, then groups of two convolutions. A group pools right after its first
+convolution, before norm and activation: on a processor those two cost more at full resolution than
+the arithmetic does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Whitening(nn.Module):
+    """Fixed 2x2 filters whose outputs, over training images, are uncorrelated and of deviation 1.
+
+    Each filter comes with its negative, so that the ReLU behind loses nothing. Without it the
+    first layer spends much of a short run on undoing the correlation of neighbouring pixels.
+    """
+
+    channels = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(3, self.channels, 2, bias=False).requires_grad_(False)
+
+    @torch.no_grad()
+    def fit(self, x_BCHW: torch.Tensor, floor: float = 5e-4) -> None:
+        """Set the filters from normalised images; `floor` keeps faint directions small."""
+        patch_PD = F.unfold(x_BCHW, 2).transpose(1, 2).flatten(0, 1)
+        covariance_DD = patch_PD.T @ patch_PD / len(patch_PD)
+        variance_D, direction_DD = torch.linalg.eigh(covariance_DD.double())
+        filters_DD = (direction_DD / torch.sqrt(variance_D + floor)).T.float()
+        filters_DCHW = filters_DD.view(-1, *self.filters.weight.shape[1:])
+        self.filters.weight.copy_(torch.cat((filters_DCHW, -filters_DCHW)))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """[B,3,H,W] to [B,24,H-1,W-1]."""
+        return F.relu(self.filters(x_BCHW))
+
+
+class Group(nn.Module):
+    """Convolution, 2x2 maximum where it pools, norm, ReLU; convolution, norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, *, pools: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.pools = pools
+        for conv in (self.conv1, self.conv2):
+            # What comes in passes through at first, as beside a residual block.
+            nn.init.dirac_(conv.weight.data[: conv.in_channels])
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """[B,C,H,W] to [B,C',H',W']; H' is half of H, rounded down, where the group pools."""
+        x = self.conv1(x_BCHW)
+        if self.pools:
+            x = F.max_pool2d(x, 2)
+        x = F.relu(self.norm1(x))
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+class Airbench(nn.Module):
+    """Whitening, a group for each width, and a linear classifier of the mean of the last map.
+
+    The last group does not pool: class activation maps of 32x32 images are then 7x7.
+    """
+
+    def __init__(self, classes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Whitening()]
+        inputs = Whitening.channels
+        for group, width in enumerate(widths):
+            layers.append(Group(inputs, width, pools=group + 1 < len(widths)))
+            inputs = width
+        self.trunk = nn.Sequential(*layers)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to logits [B,classes]."""
+        logits: torch.Tensor = self.classifier(self.trunk(x_BCHW).mean(dim=(2, 3)))
+        return logits
