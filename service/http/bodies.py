@@ -88,8 +88,8 @@ def decode_json(raw: bytes | str, decoder: msgspec.json.Decoder[T]) -> T:
         field = found[1] if found else None
         if field is None and (named := re.search(r"field `([^`]+)`", message)):
             field = named[1]
-        reason = _FIELD.sub("", message)
-        raise InvalidInputError(f"{field}: {reason}" if field else reason, field=field) from error
+        field = field or "body"
+        raise InvalidInputError(f"{field}: {_FIELD.sub('', message)}", field=field) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"the body is not valid JSON: {error}", field="body") from error
 
@@ -137,7 +137,9 @@ async def parse_form(raw: bytes, headers: Headers, *, max_bytes: int, max_files:
         return await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise TooLargeError(f"more than {max_files} files; that is the limit") from error
+            raise TooLargeError(
+                f"more than {max_files} files; that is the limit", field="files"
+            ) from error
         raise InvalidInputError(f"malformed multipart: {error.message}", field="body") from error
     except Exception as error:  # the parser lets a malformed header's own errors through
         raise InvalidInputError(f"malformed multipart: {error}", field="body") from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -125,20 +125,10 @@ class Front:
                 max_bytes=self._settings.max_body_bytes,
                 max_files=self._settings.max_images,
             )
-            content: dict[str, Any] = {}
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    if name not in files:
-                        _check_names(spec, [name])
-                        raise InvalidInputError(f"{name} must be text, not a file", field=name)
-                elif name in files:
-                    raise InvalidInputError(
-                        f"{name} must be files: nothing is fetched from an address", field=name
-                    )
-                else:
-                    content[name] = _value(name, value)
-            _check_names(spec, content)
-            _validate(lambda: spec.model_validate(content), given=files & set(form))
+            try:
+                _check_form(spec, form, files)
+            finally:
+                await form.close()
         elif media in ("", "application/json"):
             try:
                 content = msgspec.json.decode(body)
@@ -159,6 +149,22 @@ class Front:
                 f"this endpoint reads application/json or multipart/form-data, not {media}",
                 field="content-type",
             )
+
+
+def _check_form(spec: type[BaseModel], form: FormData, files: frozenset[str]) -> None:
+    _check_names(spec, form)
+    content: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name not in files:
+                raise InvalidInputError(f"{name} must be text, not a file", field=name)
+        elif name in files:
+            raise InvalidInputError(
+                f"{name} must be files: nothing is fetched from an address", field=name
+            )
+        else:
+            content[name] = _value(name, value)
+    _validate(lambda: spec.model_validate(content), given=files & set(form))
 
 
 def _value(name: str, text: str) -> Any:

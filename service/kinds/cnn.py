@@ -202,13 +202,16 @@ async def _read_images(request: Request, runtime: Runtime) -> list[bytes]:
         request, max_bytes=settings.max_body_bytes, max_files=settings.max_images
     )
     files: list[bytes] = []
-    for name, value in form.multi_items():
-        if not isinstance(value, UploadFile):
-            raise InvalidInputError(
-                f"{name} is a text field; parameters go into the query, images into files",
-                field=name,
-            )
-        files.append(await value.read())
+    try:
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                raise InvalidInputError(
+                    f"{name} is a text field; parameters go into the query, images into files",
+                    field=name,
+                )
+            files.append(await value.read())
+    finally:
+        await form.close()
     _check_count(len(files), runtime)
     return files
 
