@@ -26,6 +26,7 @@ from training.measures.calibration import (
     reliability,
 )
 from training.measures.classification import accuracy, confusion_matrix, per_class_accuracy
+from training.networks.airbench import fold_pooled_norms
 from training.networks.served import ServedClassifier
 from training.plots.classification import plot_class_shares, plot_confusion, plot_reliability
 from training.plots.curves import Panel
@@ -196,7 +197,7 @@ class Cnn(Kind[CnnConfig, ImageData]):
     def export(self, config: CnnConfig, data: ImageData, network: nn.Module) -> Export:
         """With normalisation, softmax, heat map and features in the graph."""
         size, classes = data.train.images.shape[1], len(data.classes)
-        module = ServedClassifier(network, *channel_statistics(data)).eval()
+        module = ServedClassifier(fold_pooled_norms(network), *channel_statistics(data)).eval()
         with torch.no_grad():
             _, heat_Nhw, feature_ND = module(torch.zeros((1, size, size, 3), dtype=torch.uint8))
         return Export(

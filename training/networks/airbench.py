@@ -7,9 +7,12 @@ the arithmetic does.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Whitening(nn.Module):
@@ -46,13 +49,17 @@ class Group(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, pools: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.norm1: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.pools = pools
         for conv in (self.conv1, self.conv2):
             # What comes in passes through at first, as beside a residual block.
             nn.init.dirac_(conv.weight.data[: conv.in_channels])
+        for norm in (self.norm1, self.norm2):
+            # Norms only shift, as in airbench: with a scale above 0, the one behind the maximum can
+            # move before it, into the convolution.
+            norm.weight.requires_grad_(False)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """[B,C,H,W] to [B,C',H',W']; H' is half of H, rounded down, where the group pools."""
@@ -61,6 +68,21 @@ class Group(nn.Module):
             x = F.max_pool2d(x, 2)
         x = F.relu(self.norm1(x))
         return F.relu(self.norm2(self.conv2(x)))
+
+
+def fold_pooled_norms(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose groups' first norms are part of the convolutions before the
+    maximum; the exporter folds the second ones by itself.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in folded.modules():
+        if isinstance(module, Group):
+            norm = module.norm1
+            assert isinstance(norm, nn.BatchNorm2d), "a network is folded once"
+            assert bool((norm.weight > 0).all()), "a maximum commutes with positive scales"
+            module.conv1 = fuse_conv_bn_eval(module.conv1, norm)
+            module.norm1 = nn.Identity()
+    return folded
 
 
 class Airbench(nn.Module):
