@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     except TriptychError as error:
         _complain(error.message)
         return EXIT_FAILED
+    except torch.OutOfMemoryError:
+        _complain("the device's memory is too small for this; set fit.batch_size lower")
+        return EXIT_FAILED
     except OSError as error:
         _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
         return EXIT_FAILED

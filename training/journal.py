@@ -67,8 +67,15 @@ class Journal:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The epochs recorded so far; empty before the first."""
+    """The epochs recorded so far; empty before the first. A line cut short by a crash, and what
+    might follow it, is left out: the checkpoint is older than it.
+    """
     path = folder / METRICS_FILE
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return lines

@@ -254,3 +254,15 @@ def test_a_gans_phases_train_their_own_network_alone(
     }
     assert moved["generator"] < 1e-9
     assert moved["critic"] > 1e-5
+
+
+def test_a_line_of_figures_cut_short_by_a_crash_is_written_again(tmp_path: Path) -> None:
+    task = Line()
+    fit(task, settings(epochs=2), tmp_path / "whole", CPU)
+    broken = Line()
+    with pytest.raises(ZeroDivisionError):
+        broken.validate = lambda *_: {"val_loss": 1 / 0}  # type: ignore[method-assign]
+        fit(broken, settings(epochs=2), tmp_path / "broken", CPU)
+    (tmp_path / "broken" / "metrics.jsonl").write_text('{"epoch": 1, "st')
+    fit(Line(), settings(epochs=2), tmp_path / "broken", CPU)
+    assert figures_of(tmp_path / "broken") == figures_of(tmp_path / "whole")
