@@ -7,17 +7,16 @@ by the gate, 4 failed, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from service.contract import MANIFEST_FILE, check_name
 from service.errors import ContractError, TriptychError
+from training.arguments import STARTING, build_parser, resume_command
 from training.config import flatten, override, to_dict
 from training.errors import ConfigError, GateRefusedError
 from training.kinds import kinds
@@ -31,25 +30,14 @@ from training.summary import format_summary, summarise
 
 EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
 
-STEPS = {
-    "run": "do it all: fit, evaluate, export, verify, gate, publish",
-    "fit": "train, or go on training with --resume",
-    "evaluate": "measure the fitted weights on held-out data",
-    "export": "write the ONNX graph",
-    "verify": "prove the graph against torch and write golden outputs",
-    "gate": "compare the figures with their floors and the served version",
-    "publish": "write card and manifest and make this the served version",
-}
-STARTING = ("run", "fit")
-
 
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser(step=_step, presets=_presets, data=_data).parse_args(argv)
     try:
         arguments.command(arguments)
     except InterruptedFitError as stop:
-        _complain(f"{stop.message}\nto go on: {_resume_command(arguments)}")
+        _complain(f"{stop.message}\nto go on: {resume_command(arguments)}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -74,88 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
 
 def _complain(message: str) -> None:
     print(f"triptych-train: {message}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="triptych-train",
-        description="Train, prove and publish models.",
-        epilog=(__doc__ or "").partition("Exit codes: ")[2].join(("exit codes: ", "")),
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for step, text in STEPS.items():
-        command = commands.add_parser(step, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(command=_step, step=step)
-        _add_common(command)
-        if step in STARTING:
-            _add_starting(command)
-        if step in ("run", "evaluate"):
-            command.add_argument(
-                "--judge",
-                default="cifar10",
-                help="published classifier, or its version's folder, that judges drawn images",
-            )
-        if step in ("run", "gate"):
-            command.add_argument(
-                "--floor",
-                action="append",
-                default=[],
-                metavar="METRIC=VALUE",
-                help="replace a floor of the gate",
-            )
-    presets = commands.add_parser("presets", help="list the presets, or show one in full")
-    presets.set_defaults(command=_presets)
-    presets.add_argument("--kind", choices=sorted(kinds()))
-    presets.add_argument("--preset")
-    data = commands.add_parser("data", help="look at the data, or fetch them")
-    data.set_defaults(command=_data)
-    data.add_argument("action", choices=("describe", "fetch"))
-    data.add_argument("--kind", choices=sorted(kinds()), required=True)
-    data.add_argument("--data", help="as for fit")
-    data.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
-    _add_cache(data)
-    return parser
-
-
-def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
-    command.add_argument("--model", help="name to publish under (default: the kind's own)")
-    command.add_argument(
-        "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
-    )
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    command.add_argument("--store", type=Path, default=Path("models"), help="model store")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n>")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch decides)")
-    _add_cache(command)
-
-
-def _add_cache(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=Path("~/.cache/triptych"),
-        help="where downloads and decoded images are kept",
-    )
-
-
-def _add_starting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", help="named configuration (default: standard)")
-    command.add_argument(
-        "--data", help="archive, folder or file (default: the kind's own, fetched)"
-    )
-    command.add_argument("--seed", type=int, help="short for --set fit.seed=")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="change a setting, e.g. optimizer.lr=0.1; `presets` lists them",
-    )
-    command.add_argument("--resume", action="store_true", help="go on with the latest run")
-    command.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
 
 
 def _step(arguments: argparse.Namespace) -> None:
@@ -265,26 +171,6 @@ def _floors(assignments: Sequence[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(f"--floor {assignment!r} must be METRIC=NUMBER") from error
     return floors
-
-
-def _resume_command(arguments: argparse.Namespace) -> str:
-    words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
-    for option, default in _DEFAULTS.items():
-        value = getattr(arguments, option, default)
-        if value != default:
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    for floor in getattr(arguments, "floor", []):
-        words += ["--floor", floor]
-    return shlex.join(words)
-
-
-_DEFAULTS = {
-    "store": Path("models"),
-    "cache_dir": Path("~/.cache/triptych"),
-    "device": "auto",
-    "threads": 0,
-    "judge": "cifar10",
-}
 
 
 def _explain(pipeline: Pipeline) -> None:

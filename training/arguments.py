@@ -1,0 +1,134 @@
+"""The words of the command line: commands, options, defaults."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.kinds import kinds
+
+Command = Callable[[argparse.Namespace], None]
+
+EXIT_CODES = (
+    "exit codes: 0 done (for run and publish: published), 2 wrong usage or configuration, "
+    "3 refused by the gate, 4 failed, 130 interrupted"
+)
+
+STEPS = {
+    "run": "do it all: fit, evaluate, export, verify, gate, publish",
+    "fit": "train, or go on training with --resume",
+    "evaluate": "measure the fitted weights on held-out data",
+    "export": "write the ONNX graph",
+    "verify": "prove the graph against torch and write golden outputs",
+    "gate": "compare the figures with their floors and the served version",
+    "publish": "write card and manifest and make this the served version",
+}
+STARTING = ("run", "fit")
+
+DEFAULTS: dict[str, Any] = {
+    "store": Path("models"),
+    "cache_dir": Path("~/.cache/triptych"),
+    "device": "auto",
+    "threads": 0,
+    "judge": "cifar10",
+}
+
+
+def build_parser(*, step: Command, presets: Command, data: Command) -> argparse.ArgumentParser:
+    """The parser; each command line carries its function as `command`, and steps their name."""
+    parser = argparse.ArgumentParser(
+        prog="triptych-train",
+        description="Train, prove and publish models.",
+        epilog=EXIT_CODES,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text in STEPS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(command=step, step=name)
+        _add_common(command)
+        if name in STARTING:
+            _add_starting(command)
+        if name in ("run", "evaluate"):
+            command.add_argument(
+                "--judge",
+                default=DEFAULTS["judge"],
+                help="published classifier, or its version's folder, that judges drawn images",
+            )
+        if name in ("run", "gate"):
+            command.add_argument(
+                "--floor",
+                action="append",
+                default=[],
+                metavar="METRIC=VALUE",
+                help="replace a floor of the gate",
+            )
+    command = commands.add_parser("presets", help="list the presets, or show one in full")
+    command.set_defaults(command=presets)
+    command.add_argument("--kind", choices=sorted(kinds()))
+    command.add_argument("--preset")
+    command = commands.add_parser("data", help="look at the data, or fetch them")
+    command.set_defaults(command=data)
+    command.add_argument("action", choices=("describe", "fetch"))
+    command.add_argument("--kind", choices=sorted(kinds()), required=True)
+    command.add_argument("--data", help="as for fit")
+    command.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
+    _add_cache(command)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
+    command.add_argument("--model", help="name to publish under (default: the kind's own)")
+    command.add_argument(
+        "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
+    )
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
+    command.add_argument(
+        "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"
+    )
+    _add_cache(command)
+
+
+def _add_cache(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=DEFAULTS["cache_dir"],
+        help="where downloads and decoded images are kept",
+    )
+
+
+def _add_starting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", help="named configuration (default: standard)")
+    command.add_argument(
+        "--data", help="archive, folder or file (default: the kind's own, fetched)"
+    )
+    command.add_argument("--seed", type=int, help="short for --set fit.seed=")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change a setting, e.g. optimizer.lr=0.1; `presets` lists them",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with the latest run")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
+
+
+def resume_command(arguments: argparse.Namespace) -> str:
+    """The command line that goes on with an interrupted run."""
+    words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
+    for option, default in DEFAULTS.items():
+        value = getattr(arguments, option, default)
+        if value != default:
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    for floor in getattr(arguments, "floor", []):
+        words += ["--floor", floor]
+    return shlex.join(words)
