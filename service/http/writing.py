@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.contract import Manifest
 from service.errors import (
@@ -19,7 +21,7 @@ from service.errors import (
 )
 from service.http.answers import error_body
 from service.http.completions import Choice, CompletionRequest, Envelope, event, usage
-from service.metrics import RequestMeter
+from service.metrics import Outcome, RequestMeter, outcome_of
 from service.noise import fresh_seed
 from service.sampling import SamplingParameters
 from service.sequences import FinishReason, Prompt, Stream, Token
@@ -242,20 +244,45 @@ async def _merge(streams: Sequence[Stream]) -> AsyncGenerator[_Arrival, None]:
             task.cancel()
 
 
-async def metered(
-    first: bytes, events: AsyncIterator[bytes], meter: RequestMeter, stack: ExitStack
-) -> AsyncIterator[bytes]:
-    """Pass events on; count the request, and let go of the model, when they end."""
-    with stack:
+class EventStream(StreamingResponse):
+    """Events as they come; counts the request, and lets go of the model, when it ends.
+
+    Also when the client left before the first event could be sent: a generator's own clean-up
+    would not run then.
+    """
+
+    def __init__(
+        self,
+        first: bytes,
+        events: AsyncIterator[bytes],
+        meter: RequestMeter,
+        stack: ExitStack,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(
+            self._passed_on(first, events), media_type="text/event-stream", headers=headers
+        )
+        self._meter = meter
+        self._stack = stack
+        self._outcome: Outcome = "cancelled"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            with self._stack:
+                await super().__call__(scope, receive, send)
+        finally:
+            self._meter.close(self._outcome)
+
+    async def _passed_on(self, first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
             yield first
             async for one in events:
                 yield one
+            self._outcome = "ok"
         except TriptychError as error:
-            meter.fail(error)
+            self._outcome = outcome_of(error)
             yield event(_encoder.encode(error_body(error)))
-        except BaseException as error:
-            meter.fail(error)
+        except Exception as error:
+            self._outcome = outcome_of(error)
             raise
-        else:
-            meter.close("ok")

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
@@ -20,7 +20,7 @@ from service.http.answers import error_answer, json_answer
 from service.http.bodies import read_json
 from service.http.completions import CompletionRequest
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s
-from service.http.writing import Completion, metered, within
+from service.http.writing import Completion, EventStream, within
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
@@ -111,10 +111,7 @@ class Lstm(Kind):
                 # The first event before the status: what fails before it is a proper error.
                 first = await within(deadline_s, anext(events))
                 meter.deferred = True
-                rest = metered(first, events, meter, stack.pop_all())
-                return StreamingResponse(
-                    rest, media_type="text/event-stream", headers=job.headers()
-                )
+                return EventStream(first, events, meter, stack.pop_all(), job.headers())
 
         return [Route("/v1/completions", framed("completions", completions), methods=["POST"])]
 
