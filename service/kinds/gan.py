@@ -134,12 +134,16 @@ class Gan(Kind):
         return [chosen[position % len(chosen)] for position in range(count)]
 
     def index_in_prompt(self, prompt: str) -> int:
-        """The one class whose name occurs in the prompt as a word, singular or plural."""
-        found: list[int] = [
-            index
-            for index, label in enumerate(self.labels)
-            if re.search(rf"\b{re.escape(label)}s?\b", prompt, flags=re.IGNORECASE)
-        ]
+        """The one class whose name occurs in the prompt as a word, singular or plural.
+
+        In "a lenten rose" the class is `lenten rose`, not `rose`: longer names come first.
+        """
+        found: list[int] = []
+        for index in sorted(range(len(self.labels)), key=lambda index: -len(self.labels[index])):
+            word = rf"\b{re.escape(self.labels[index])}s?\b"
+            prompt, times = re.subn(word, "|", prompt, flags=re.IGNORECASE)
+            if times:
+                found.append(index)
         if len(found) != 1:
             what = "no class" if not found else "more than one class"
             raise InvalidInputError(
