@@ -19,7 +19,10 @@ from tests.bench.report import markdown
 README = Path("README.md")
 FIGURES = {
     "cnn": (("test_accuracy", "test accuracy"), ("test_ece", "calibration error (ECE)")),
-    "lstm": (("val_loss_nats", "nats per character"), ("val_bits_per_character", "bits per character")),
+    "lstm": (
+        ("val_loss_nats", "nats per character"),
+        ("val_bits_per_character", "bits per character"),
+    ),
     "gan": (
         ("class_agreement", "class agreement"),
         ("frechet_classifier_features", "Fréchet distance in the judge's features"),
