@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def real_data(name: str) -> Path:
     """Path of a real data set; skips the test where it is not to be had."""
-    folder = Path(os.environ.get("TRIPTYCH_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("TRIPTYCH_DATA", ROOT / "data"))
     if not (folder / name).is_file():
         pytest.skip(f"{folder / name} is not there; set TRIPTYCH_DATA to the folder that has it")
     return folder / name
