@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import FormData, Headers
@@ -83,15 +83,24 @@ def decode_json(raw: bytes | str, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        message = str(error)
-        found = _FIELD.search(message)
-        field = found[1] if found else None
-        if field is None and (named := re.search(r"field `([^`]+)`", message)):
-            field = named[1]
-        field = field or "body"
-        raise InvalidInputError(f"{field}: {_FIELD.sub('', message)}", field=field) from error
+        raise _naming_field(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"the body is not valid JSON: {error}", field="body") from error
+
+
+def convert(fields: Mapping[str, Any], into: type[T]) -> T:
+    """Validate plain values as `into`; raises InvalidInputError that names the field."""
+    try:
+        return msgspec.convert(fields, into)
+    except msgspec.ValidationError as error:
+        raise _naming_field(error) from error
+
+
+def _naming_field(error: msgspec.ValidationError) -> InvalidInputError:
+    message = str(error)
+    found = _FIELD.search(message) or re.search(r"field `([^`]+)`", message)
+    field = found[1] if found else "body"
+    return InvalidInputError(f"{field}: {_FIELD.sub('', message)}", field=field)
 
 
 def _boundary(content_type: str) -> bytes | None:

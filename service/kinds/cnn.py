@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from service.batcher import Answer, Batcher
 from service.contract import Manifest
-from service.errors import InvalidInputError, TooLargeError, TriptychError, UnsupportedMediaError
+from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import media_type, read_body, read_form, whole_number
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
@@ -177,7 +177,7 @@ class Cnn(Kind):
                     )
                     meter.close("ok")
                     return cnn.describe(answer, top_k)
-            except TriptychError as error:
+            except Exception as error:
                 meter.fail(error)
                 return error_answer(error)  # type: ignore[return-value]  # BentoML sends it as is
 

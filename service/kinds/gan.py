@@ -19,9 +19,9 @@ from typing_extensions import TypedDict
 
 from service.batcher import Answer, Batcher
 from service.contract import Manifest
-from service.errors import InvalidInputError, TooLargeError, TriptychError
+from service.errors import InvalidInputError, TooLargeError
 from service.http.answers import error_answer, json_answer
-from service.http.bodies import read_json
+from service.http.bodies import convert, read_json
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
 from service.images import encode_base64, encode_png, tile
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
@@ -253,7 +253,7 @@ class Gan(Kind):
             meter = RequestMeter("bentoml.sample")
             runtime: Runtime = self.runtime
             try:
-                asked = msgspec.convert({"labels": labels, "n": n, "seed": seed}, _SampleRequest)
+                asked = convert({"labels": labels, "n": n, "seed": seed}, _SampleRequest)
                 _check_count(asked.n or len(labels), runtime.settings.max_images)
                 with runtime.registry.lease(cls, model or None) as gan:
                     meter.model = gan.manifest.name
@@ -264,11 +264,7 @@ class Gan(Kind):
                     )
                     meter.close("ok")
                     return gan.gallery(answer.outputs["image"], classes, used)
-            except msgspec.ValidationError as error:
-                refused = InvalidInputError(str(error))
-                meter.fail(refused)
-                return error_answer(refused)  # type: ignore[return-value]  # sent as it is
-            except TriptychError as error:
+            except Exception as error:
                 meter.fail(error)
                 return error_answer(error)  # type: ignore[return-value]  # sent as it is
 

@@ -15,9 +15,8 @@ from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from service.contract import Manifest
-from service.errors import InvalidInputError, TriptychError
 from service.http.answers import error_answer, json_answer
-from service.http.bodies import read_json
+from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest
 from service.http.exchange import abandoned_on_disconnect, framed, timeout_s
 from service.http.writing import Completion, EventStream, within
@@ -138,7 +137,7 @@ class Lstm(Kind):
                 "top_p": top_p, "top_k": top_k, "seed": seed, "stop": stop,
             }  # fmt: skip
             try:
-                asked = msgspec.convert(fields, CompletionRequest)
+                asked = convert(fields, CompletionRequest)
                 with runtime.registry.lease(cls, model or None) as lstm:
                     meter.model = lstm.manifest.name
                     job = lstm.begin(asked, runtime.settings)
@@ -155,11 +154,7 @@ class Lstm(Kind):
                         "text": body["choices"][0]["text"],
                         "finish_reason": body["choices"][0]["finish_reason"],
                     }
-            except msgspec.ValidationError as error:
-                refused = InvalidInputError(str(error))
-                meter.fail(refused)
-                return error_answer(refused)  # type: ignore[return-value]  # sent as it is
-            except TriptychError as error:
+            except Exception as error:
                 meter.fail(error)
                 return error_answer(error)  # type: ignore[return-value]  # sent as it is
 

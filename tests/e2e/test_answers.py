@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.store import Store
-from tests.e2e.pictures import picture, size_of
 from tests.e2e.server import Server
+from tests.pictures import picture, size_of
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

@@ -11,8 +11,8 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.pictures import picture, size_of
 from tests.e2e.server import Server
+from tests.pictures import picture, size_of
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 
 from service.errors import TooLargeError, TriptychError, UndecodableImageError
 from service.images import FORMATS, decode_image, encode_base64, encode_png, tile
+from tests.pictures import bomb
 
 MAX_PIXELS = 1_000_000
 
@@ -196,18 +195,6 @@ def test_the_field_is_named() -> None:
     with pytest.raises(UndecodableImageError, match=r"images\[3\]") as caught:
         decode_image(b"no", height=8, width=8, max_pixels=9, field="images[3]")
     assert caught.value.field == "images[3]"
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims a size."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
