@@ -38,9 +38,9 @@ def value(samples: dict[Key, float], name: str, **labels: str) -> float:
 
 def test_counts_of_both_workers_add_up(server: Server) -> None:
     before, by_worker = scrape(server), requests_by_worker(server.home)
-    requests: list[tuple[tuple[str, str, str], str, dict[str, Any]]] = []
-    for seed in range(40):
-        requests.append((CLASSIFIED, "/v1/classify", {"content": picture(seed)}))
+    requests: list[tuple[tuple[str, str, str], str, dict[str, Any]]] = [
+        (CLASSIFIED, "/v1/classify", {"content": picture(seed)}) for seed in range(40)
+    ]
     for seed in range(10):
         text = {"prompt": "a", "seed": seed}
         requests += [
