@@ -121,9 +121,13 @@ class Registry:
 
     async def follow(self) -> None:
         """Swap whenever CURRENT is replaced, until cancelled."""
-        async for names in self._store.changes():
-            for name in sorted(names):
-                await self.refresh(name)
+        try:
+            async for names in self._store.changes():
+                for name in sorted(names):
+                    await self.refresh(name)
+        except Exception as error:  # no watches left, or none on this file system
+            self.problems["store"] = f"new versions are not followed: {error}"
+            log.error("%s", self.problems["store"])
 
     async def refresh(self, name: str) -> bool:
         """Serve the version that CURRENT names; True if it is served afterwards."""
