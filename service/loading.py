@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def load(
 
     """
     manifest = store.verified(name, version)
+    _check_date(manifest)
     folder = store.folder(name, version)
     session = Session(
         folder / manifest.graph, provider=provider, device_memory_bytes=device_memory_bytes
@@ -71,6 +73,13 @@ def load(
     except Exception as error:  # onnxruntime raises its own types, one per status code
         raise ContractError(f"{model.label}: the graph does not run: {error}") from error
     return model
+
+
+def _check_date(manifest: Manifest) -> None:
+    try:
+        datetime.fromisoformat(manifest.created_at)
+    except ValueError as error:
+        raise ContractError(f"{manifest.name}: created_at: {error}") from error
 
 
 def _check_tensors(

@@ -223,6 +223,17 @@ def test_what_bentoml_refuses_is_a_refusal_too(server: Server, method: str, path
     assert answer.status_code in (404, 405)
 
 
+def test_a_connection_outlives_its_refusals(server: Server, neighbour: bytes) -> None:
+    """Also where the refusal came before the body was read."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for _ in range(3):
+            for request, status, _, _ in (CLASSIFY[6], CLASSIFY[13], COMPLETIONS[0], ENDPOINTS[9]):
+                method, path, options = request
+                assert client.request(method, path, **options).status_code == status
+                method, path, options = NEIGHBOUR
+                assert client.request(method, path, **options).content == neighbour
+
+
 def talk(server: Server, raw: bytes) -> bytes:
     """Send bytes, close our half, and read what comes until the server closes its own."""
     host, port = server.url.removeprefix("http://").split(":")

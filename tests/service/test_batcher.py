@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -256,6 +258,23 @@ async def test_cancelling_halfway_stops_the_rest(bench: Make) -> None:
     assert await doubles(one.send(20)) == [40]
     assert one.graph.runs == [[0, 1], [20]]
     assert one.batcher.queued_rows == 0
+
+
+async def test_what_was_taken_out_is_not_kept(bench: Make) -> None:
+    one = bench(batch=2)
+    first = await one.hold(0)
+    rows = np.arange(6)[:, None]
+    gone = weakref.ref(rows)
+    task = asyncio.ensure_future(one.batcher.submit({"x": rows}, ["double"], timeout_s=0))
+    del rows
+    await settled()
+    task.cancel()
+    await settled()
+    del task
+    gc.collect()
+    assert gone() is None
+    one.graph.gate.set()
+    await first
 
 
 async def test_a_poisonous_request_fails_alone(bench: Make) -> None:

@@ -169,6 +169,12 @@ def test_tensors_must_be_those_of_the_manifest(
         load_current(store, "cifar10-gan")
 
 
+def test_a_date_that_is_none_is_refused(store: Store, tmp_path: Path) -> None:
+    publish_variant(store, "cifar10", "v2", tmp_path, created_at="yesterday")
+    with pytest.raises(ContractError, match="created_at"):
+        load_current(store, "cifar10")
+
+
 def test_a_tensor_type_outside_the_contract_is_refused(store: Store, tmp_path: Path) -> None:
     def widen(folder: Path) -> None:
         model = onnx.load(folder / GRAPH_FILE)

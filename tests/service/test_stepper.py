@@ -48,6 +48,7 @@ class Graph:
         self.entered.release()
         assert self.gate.wait(30)
         rows, length = token_NT.shape
+        assert state_NS.shape == (rows, STATE)
         self.shapes.append((rows, length))
         if self.armed and (token_NT == POISON).any():
             raise ValueError("poison")
@@ -331,6 +332,19 @@ async def test_an_error_fails_those_in_flight_and_no_one_after(make: Make) -> No
     assert await asyncio.wait_for(collect(after), 30) == write_alone(clean)
     assert await asyncio.wait_for(collect(stepper.submit(clean)), 30) == write_alone(clean)
     assert stepper.queued_rows == 0
+
+
+async def test_an_error_fails_the_running_ones_as_well(make: Make) -> None:
+    graph, stepper = make()
+    clean = never_poisonous()
+    running = stepper.submit(replace(clean, max_tokens=20_000, stream=True))
+    await anext(aiter(running))
+    graph.armed = True
+    with pytest.raises(ValueError, match="poison"):
+        await collect(stepper.submit(replace(clean, tokens=(POISON,))))
+    with pytest.raises(ValueError, match="poison"):
+        await collect(running)
+    assert await asyncio.wait_for(collect(stepper.submit(clean)), 30) == write_alone(clean)
 
 
 async def test_close_finishes_what_was_submitted(make: Make) -> None:
