@@ -6,79 +6,18 @@ import asyncio
 import contextlib
 import gc
 import random
-import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from service.batcher import Answer, Arrays, Batcher
+from service.batcher import Answer, Batcher
 from service.errors import DeadlineExceededError, OverloadedError, TooLargeError
-from service.lanes import Lanes
 from service.metrics import ModelMetrics
+from tests.service.held import POISON, Bench
 
 pytestmark = pytest.mark.anyio
-
-POISON = -1
-
-
-class Graph:
-    """A stand-in for a session: outputs are functions of the row; runs wait while it is shut."""
-
-    def __init__(self) -> None:
-        self.runs: list[list[int]] = []
-        self.wanted: list[tuple[str, ...]] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.running = threading.Semaphore(0)
-
-    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> Arrays:
-        rows = inputs["x"]
-        assert rows.flags.c_contiguous
-        self.runs.append(rows[:, 0].tolist())
-        self.wanted.append(tuple(outputs))
-        self.running.release()
-        assert self.gate.wait(30)
-        if (rows == POISON).any():
-            raise ValueError("poison")
-        known = {"double": rows * 2, "negative": -rows}
-        return {name: known[name] for name in outputs}
-
-    async def until_running(self) -> None:
-        assert await asyncio.to_thread(self.running.acquire, timeout=30)
-
-
-class Bench:
-    """A batcher on lanes, over a graph that can be held up."""
-
-    def __init__(self, *, lanes: int = 1, batch: int = 8, queue: int = 64) -> None:
-        self.graph = Graph()
-        self.lanes = Lanes(lanes)
-        self.batcher = Batcher(
-            self.graph.run,
-            self.lanes,
-            ModelMetrics("test"),
-            max_batch_rows=batch,
-            max_queue_rows=queue,
-        )
-
-    def send(
-        self, *rows: int, outputs: Sequence[str] = ("double",), timeout_s: float = 0
-    ) -> asyncio.Task[Answer]:
-        inputs = {"x": np.array(rows)[:, None]}
-        return asyncio.ensure_future(
-            self.batcher.submit(inputs, outputs, timeout_s=timeout_s)  # type: ignore[arg-type]
-        )
-
-    async def hold(self, *rows: int) -> asyncio.Task[Answer]:
-        """Send rows and return when they are in the graph, which stays shut."""
-        self.graph.gate.clear()
-        task = self.send(*rows)
-        await self.graph.until_running()
-        return task
 
 
 @pytest.fixture
