@@ -90,11 +90,14 @@ class Registry:
             return self._served[min(names)]
         if name in names:
             return self._served[name]
-        if name is None or name in self.expected:
-            if name is not None and name in self._served:
-                other = self._served[name].engine.name
-                raise UnknownNameError(f"{name} is a {other}, not a {kind.name}", field="model")
+        if name is not None and name in self._served:
+            other = self._served[name].engine.name
+            raise UnknownNameError(f"{name} is a {other}, not a {kind.name}", field="model")
+        # What is not loaded may yet be the one that is asked for.
+        if not self.ready and (name is None or not self.expected or name in self.expected):
             raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
+        if name is None:
+            raise UnknownNameError(f"the store has no {kind.name}", field="model")
         raise UnknownNameError(
             f"there is no {kind.name} called {name!r}; there is: {', '.join(names) or 'none'}",
             field="model",

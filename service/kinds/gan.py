@@ -64,7 +64,7 @@ class _SampleRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _GenerationRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """OpenAI's image request, and `seed`; fields that only tune other models are not read."""
+    """OpenAI's image request, and `seed`."""
 
     prompt: str
     model: str | None = None
