@@ -211,7 +211,7 @@ async def test_a_new_model_is_served_when_it_is_published(store: Store, registry
     hidden = store.root.parent / "hidden"
     (store.root / "shakespeare").rename(hidden)
     await registry.open()
-    with pytest.raises(NotReadyError), registry.lease(Lstm, None):
+    with pytest.raises(UnknownNameError, match="no lstm"), registry.lease(Lstm, None):
         pass
     hidden.rename(store.root / "shakespeare")
     assert await registry.refresh("shakespeare")
