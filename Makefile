@@ -10,7 +10,7 @@ STORE ?= models
 PROVIDER ?= cpu
 # Data set of a training: an archive, a folder, a file; empty: the model's official source.
 DATA ?=
-# More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --set seed=1".
+# More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --seed 1".
 TRAIN_ARGS ?=
 DRAIN_S ?= 30
 
