@@ -144,6 +144,7 @@ class Stepper:
             open_ = self._let_in(open_)
             try:
                 self._read_prompts()
+                self._flush()  # first characters do not wait for the step that follows
                 if self._running:
                     self._step_running()
             except Exception as error:

@@ -18,6 +18,24 @@ POISON = VOCABULARY - 1
 """A graph that is armed fails on this token."""
 
 
+class Turnstile(threading.Event):
+    """A gate that lets one step through for each `admit`, and all of them once it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passes = threading.Semaphore(0)
+
+    def admit(self) -> None:
+        self._passes.release()
+
+    def set(self) -> None:
+        super().set()
+        self._passes.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set() or self._passes.acquire(timeout=timeout)
+
+
 class Graph:
     """A small recurrent network, the same whatever the batch: it takes rows one by one."""
 

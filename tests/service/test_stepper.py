@@ -19,6 +19,7 @@ from tests.service.recurrent import (
     STATE,
     VOCABULARY,
     Graph,
+    Turnstile,
     Written,
     draw_prompt,
     never_poisonous,
@@ -105,12 +106,20 @@ async def test_a_newcomer_joins_the_running_batch(make: Make) -> None:
 
 
 async def test_tokens_are_streamed_as_they_come(make: Make) -> None:
-    _, stepper = make()
-    prompt = replace(SIMPLE, max_tokens=500, stream=True)
+    graph, stepper = make()
+    turnstile = graph.gate = Turnstile()
+    prompt = replace(SIMPLE, max_tokens=30, stream=True)
     stream = stepper.submit(prompt)
-    batches = [batch async for batch in stream]
-    assert len(batches) > 5
+    for _ in prompt.tokens[1:]:  # so short a prompt is read token by token
+        turnstile.admit()
+    batches = []
+    for _ in range(prompt.max_tokens):
+        turnstile.admit()
+        batches.append(await asyncio.wait_for(anext(stream), 30))
+    # No step began before the token of the one before it was in the client's hands.
+    assert [len(batch) for batch in batches] == [1] * prompt.max_tokens
     assert [one for batch in batches for one in batch] == write_alone(prompt).tokens
+    assert stream.finish_reason == "length"
 
 
 async def test_without_streaming_all_tokens_come_at_once(make: Make) -> None:
