@@ -96,9 +96,16 @@ async def test_sequences_are_stepped_together(make: Make) -> None:
 
 async def test_a_newcomer_joins_the_running_batch(make: Make) -> None:
     graph, stepper = make()
+    turnstile = graph.gate = Turnstile()
     first = stepper.submit(replace(SIMPLE, max_tokens=3000, stream=True))
-    await anext(aiter(first))
-    second = await asyncio.wait_for(collect(stepper.submit(SIMPLE)), 30)
+    for _ in SIMPLE.tokens:
+        turnstile.admit()
+    await asyncio.wait_for(anext(first), 30)
+    newcomer = stepper.submit(SIMPLE)
+    # One step that is under way, the newcomer's prompt, and a step for each of its tokens.
+    for _ in range(1 + len(SIMPLE.tokens) + SIMPLE.max_tokens):
+        turnstile.admit()
+    second = await asyncio.wait_for(collect(newcomer), 30)
     assert second == write_alone(SIMPLE)
     assert first.finish_reason is None
     assert any(rows == 2 for rows, _ in graph.shapes)
