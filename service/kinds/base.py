@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from service.batcher import Batcher
 from service.contract import Manifest, TensorSpec
 from service.errors import ContractError
 from service.lanes import Lanes
@@ -41,6 +42,14 @@ class Kind(abc.ABC):
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         self.check(model.manifest)
         self.manifest = model.manifest
+        self.batcher = Batcher(
+            model.session.run,
+            bench.lanes,
+            bench.metrics,
+            max_batch_rows=bench.settings.max_batch_rows,
+            max_queue_rows=bench.settings.max_queue_rows,
+        )
+        """The queue of one-shot runs: tensors in, tensors out, whatever the kind."""
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:
@@ -55,8 +64,7 @@ class Kind(abc.ABC):
             if found.get(name) != dtype:
                 raise ContractError(f"{manifest.name}: a {cls.name} has the output {name} {dtype}")
 
-    @abc.abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # most kinds have no threads of their own
         """Free threads; blocks until they end. Called when no request uses the version."""
 
     @classmethod

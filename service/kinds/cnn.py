@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from service.batcher import Answer, Batcher
+from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
@@ -71,13 +71,6 @@ class Cnn(Kind):
         super().__init__(model, bench)
         self.labels = model.manifest.labels
         self.size = fixed_axes(model.manifest.input("image"), 1, 2)
-        self.batcher = Batcher(
-            model.session.run,
-            bench.lanes,
-            bench.metrics,
-            max_batch_rows=bench.settings.max_batch_rows,
-            max_queue_rows=bench.settings.max_queue_rows,
-        )
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:
@@ -85,9 +78,6 @@ class Cnn(Kind):
         super().check(manifest)
         (classes,) = fixed_axes(manifest.output("probability"), 1)
         check_count(manifest, "labels", manifest.labels, classes)
-
-    def close(self) -> None:
-        """Nothing to free: lanes are the worker's."""
 
     async def classify(
         self, images: Sequence[NDArray[np.uint8]], *, explain: bool, deadline_s: float

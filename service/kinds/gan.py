@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from service.batcher import Answer, Batcher
+from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError
 from service.http.answers import error_answer, json_answer
@@ -91,13 +91,6 @@ class Gan(Kind):
         self.labels = model.manifest.labels
         (self._noise_width,) = fixed_axes(model.manifest.input("noise"), 1)
         self.size = fixed_axes(model.manifest.output("image"), 1, 2)
-        self.batcher = Batcher(
-            model.session.run,
-            bench.lanes,
-            bench.metrics,
-            max_batch_rows=bench.settings.max_batch_rows,
-            max_queue_rows=bench.settings.max_queue_rows,
-        )
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:
@@ -105,9 +98,6 @@ class Gan(Kind):
         super().check(manifest)
         last = manifest.input("label").maximum
         check_count(manifest, "labels", manifest.labels, 0 if last is None else int(last) + 1)
-
-    def close(self) -> None:
-        """Nothing to free: lanes are the worker's."""
 
     async def draw(self, classes: Sequence[int], seed: int, *, deadline_s: float) -> Answer:
         """Draw one picture per class; picture i depends on the seed, i and its class alone."""
