@@ -17,6 +17,7 @@ from service.errors import SettingsError, TriptychError
 from service.http import system
 from service.http.front import Front
 from service.kinds import kinds
+from service.oip import routes as oip
 from service.runtime import Runtime, preflight
 from service.settings import Settings
 
@@ -69,7 +70,7 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
         except SettingsError as error:
             sys.exit(f"triptych: {error}")
         _Worker.runtime = runtime
-        ours = list(system.routes(runtime))
+        ours = [*system.routes(runtime), *oip.routes(runtime)]
         for kind in kinds().values():
             ours += kind.routes(runtime)
         endpoints = {f"/{name}": method.input_spec for name, method in self.apis.items()}

@@ -34,6 +34,13 @@ class InvalidInputError(TriptychError):
     code = "invalid_input"
 
 
+class DisabledError(TriptychError):
+    """The service can do it, but its operator has not switched it on."""
+
+    status = 403
+    code = "disabled"
+
+
 class UnknownNameError(TriptychError):
     """No model, class or route has this name."""
 

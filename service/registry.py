@@ -66,8 +66,7 @@ class Registry:
         """The engines now served, by model name."""
         return [self._served[name].engine for name in sorted(self._served)]
 
-    @contextmanager
-    def lease(self, kind: type[K], name: str | None) -> Iterator[K]:
+    def lease(self, kind: type[K], name: str | None) -> Lease[K]:
         """Hold the served version of a model of `kind`; `name` None is the kind's first model.
 
         Raises:
@@ -75,29 +74,22 @@ class Registry:
             NotReadyError: it is not loaded.
 
         """
-        served = self._find(kind, name)
-        assert isinstance(served.engine, kind)
-        served.leases += 1
-        try:
-            yield served.engine
-        finally:
-            served.leases -= 1
-            self._close_if_done(served)
+        return Lease(self._find(kind, name), self._close_if_done)
 
     def _find(self, kind: type[K], name: str | None) -> _Served:
-        names = [known for known, served in self._served.items() if isinstance(served.engine, kind)]
-        if name is None and names:
-            return self._served[min(names)]
-        if name in names:
-            return self._served[name]
-        if name is not None and name in self._served:
-            other = self._served[name].engine.name
-            raise UnknownNameError(f"{name} is a {other}, not a {kind.name}", field="model")
+        served = self._served.get(self._first.get(kind.name, "") if name is None else name)
+        if served is not None and served.engine.name == kind.name:
+            return served
+        if served is not None:
+            raise UnknownNameError(
+                f"{name} is a {served.engine.name}, not a {kind.name}", field="model"
+            )
         # What is not loaded may yet be the one that is asked for.
         if not self.ready and (name is None or not self.expected or name in self.expected):
             raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
         if name is None:
             raise UnknownNameError(f"the store has no {kind.name}", field="model")
+        names = [known for known, it in self._served.items() if it.engine.name == kind.name]
         raise UnknownNameError(
             f"there is no {kind.name} called {name!r}; there is: {', '.join(names) or 'none'}",
             field="model",

@@ -46,6 +46,9 @@ class Settings:
     max_batch_rows: int = _setting(64, "most rows in one run of a graph", minimum=1)
     max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
     max_body_bytes: int = _setting(16 * 2**20, "largest request body", minimum=1024)
+    max_answer_bytes: int = _setting(
+        64 * 2**20, "largest tensors in an answer of the Open Inference Protocol", minimum=1024
+    )
     max_image_pixels: int = _setting(50_000_000, "largest image, width times height", minimum=1)
     max_images: int = _setting(256, "most images in a request to classify or draw", minimum=1)
     max_prompt_chars: int = _setting(8192, "longest prompt", minimum=1)
@@ -53,6 +56,7 @@ class Settings:
     max_choices: int = _setting(16, "most completions in a request: prompts times n", minimum=1)
     request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
     watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
+    model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")
 
     @property
     def lanes(self) -> int:

@@ -78,7 +78,7 @@ async def read_json(request: Request, decoder: msgspec.json.Decoder[T], *, max_b
     return decode_json(raw, decoder)
 
 
-def decode_json(raw: bytes | str, decoder: msgspec.json.Decoder[T]) -> T:
+def decode_json(raw: bytes | memoryview | str, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode; raises InvalidInputError that names the field."""
     try:
         return decoder.decode(raw)

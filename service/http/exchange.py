@@ -22,10 +22,12 @@ Handler = Callable[[Request, RequestMeter], Awaitable[Response]]
 _CLOSED = 499  # nginx's code for a client that closed the connection; nobody reads it
 
 
-def framed(route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def framed(
+    route: str, handler: Handler, *, answer: Callable[[Exception], Response] = error_answer
+) -> Callable[[Request], Awaitable[Response]]:
     """Make a Starlette endpoint of `handler`.
 
-    Errors become answers. The request is counted under `route` when its answer is made; a
+    Errors become answers, as `answer` words them. The request is counted under `route` when its answer is made; a
     streaming answer counts itself, and says so by `meter.deferred`.
     """
 
@@ -42,7 +44,7 @@ def framed(route: str, handler: Handler) -> Callable[[Request], Awaitable[Respon
             raise
         except Exception as error:
             meter.close(outcome_of(error))
-            return error_answer(error)
+            return answer(error)
         if not meter.deferred:
             meter.close("ok")
         return response
