@@ -1,97 +1,148 @@
-"""The limit: the same models and bodies in a bare loop, without a server.
+"""The limit: the same graph and the same bodies in a bare loop, without a server.
 
-Run as a process of its own, pinned to the server's cores, one intra-op thread:
-`python -m tests.bench.bare <case> <store> <duration_s>` prints units, seconds and CPU-seconds.
+Nothing of the service is in it but its PNG encoder: Pillow decodes, onnxruntime runs with one
+intra-op thread, numpy chooses characters. A process of its own, pinned to the server's core:
+`python -m tests.bench.bare` reads what to do as JSON, and a body, from standard input, and prints
+units, seconds and CPU-seconds.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from PIL import Image
 
-from service.images import decode_image, encode_png, tile
-from service.loading import LoadedModel, load
-from service.noise import normal
-from service.store import Store
-from tests.bench.bodies import sample_jpeg
+from service.images import encode_png, tile
 
-
-def _model(store: Store, kind: str) -> LoadedModel:
-    for name in store.names():
-        version = store.current(name)
-        if store.verified(name, version).kind == kind:
-            return load(store, name, version, provider="cpu", warm_rows=(1, 64))
-    raise SystemExit(f"the store has no {kind}")
+Step = Callable[[], int]
+"""Does the work once; returns units done."""
 
 
-def classify(store: Store, rows: int) -> Callable[[], int]:
+def open_graph(path: str) -> ort.InferenceSession:
+    """A session with one intra-op thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def decode(body: bytes) -> NDArray[np.uint8]:
+    """A picture as uint8 [H, W, 3], the plain way."""
+    with Image.open(io.BytesIO(body)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def classify(session: ort.InferenceSession, rows: int, body: bytes) -> Step:
     """Decode `rows` JPEG bodies, run them as one batch."""
-    model = _model(store, "cnn")
-    body = sample_jpeg(store)
-    height, width = (int(axis) for axis in model.manifest.input("image").shape[1:3])
 
     def step() -> int:
-        images = [
-            decode_image(body, height=height, width=width, max_pixels=10**6) for _ in range(rows)
-        ]
-        model.session.run({"image": np.stack(images)}, ("probability",))
+        images = np.stack([decode(body) for _ in range(rows)])
+        session.run(["probability"], {"image": images})
         return rows
 
     return step
 
 
-def write(store: Store, rows: int) -> Callable[[], int]:
-    """Step `rows` sequences by one character, taking the likeliest."""
-    model = _model(store, "lstm")
-    width = int(model.manifest.input("state").shape[1])
+def tensors(session: ort.InferenceSession, rows: int, body: bytes) -> Step:
+    """Run `rows` decoded pictures as one batch."""
+    image_NHWC = np.stack([decode(body)] * rows)
+
+    def step() -> int:
+        session.run(["probability"], {"image": image_NHWC})
+        return rows
+
+    return step
+
+
+def _text(session: ort.InferenceSession, rows: int, *, sampled: bool) -> Step:
+    width = int(session.get_inputs()[1].shape[1])
     token_N1 = np.zeros((rows, 1), dtype=np.int64)
     state_NS = np.zeros((rows, width), dtype=np.float32)
+    rng = np.random.default_rng(0)
+
+    def choose(logits_NV: NDArray[np.float32]) -> NDArray[np.int64]:
+        if not sampled:
+            return logits_NV.argmax(axis=1)
+        weight_NV = np.exp(logits_NV - logits_NV.max(axis=1, keepdims=True))
+        cumulative_NV = weight_NV.cumsum(axis=1)
+        target_N = rng.random(rows, dtype=np.float32) * cumulative_NV[:, -1]
+        return (cumulative_NV > target_N[:, None]).argmax(axis=1)
 
     def step() -> int:
         nonlocal token_N1, state_NS
-        outputs = model.session.run({"token": token_N1, "state": state_NS})
-        token_N1 = outputs["logits"].argmax(axis=2)
-        state_NS = outputs["state_out"]
+        feeds = {"token": token_N1, "state": state_NS}
+        logits_NTV, state_NS = session.run(["logits", "state_out"], feeds)
+        token_N1 = choose(logits_NTV[:, 0])[:, None]
         return rows
 
     return step
 
 
-def draw(store: Store, rows: int) -> Callable[[], int]:
-    """Draw `rows` pictures and encode them as one PNG sheet."""
-    model = _model(store, "gan")
-    width = int(model.manifest.input("noise").shape[1])
-    label_N = np.arange(rows) % len(model.manifest.labels)
+def write(session: ort.InferenceSession, rows: int, _: bytes) -> Step:
+    """Step `rows` sequences by one character, drawn from the softmax (as is served)."""
+    return _text(session, rows, sampled=True)
+
+
+def step_text(session: ort.InferenceSession, rows: int, _: bytes) -> Step:
+    """Step `rows` sequences by one character, the likeliest (the least a step can cost)."""
+    return _text(session, rows, sampled=False)
+
+
+def _noise(session: ort.InferenceSession, rows: int) -> dict[str, NDArray[Any]]:
+    width = int(session.get_inputs()[0].shape[1])
+    noise_NZ = np.random.default_rng(0).standard_normal((rows, width), dtype=np.float32)
+    return {"noise": noise_NZ, "label": np.zeros(rows, dtype=np.int64)}
+
+
+def draw(session: ort.InferenceSession, rows: int, _: bytes) -> Step:
+    """Draw `rows` pictures from given noise."""
+    feeds = _noise(session, rows)
 
     def step() -> int:
-        noise_NZ = normal(1, 0, rows, width)
-        outputs = model.session.run({"noise": noise_NZ, "label": label_N})
-        encode_png(tile(outputs["image"], columns=4))
+        session.run(["image"], feeds)
         return rows
 
     return step
 
 
-LOOPS: dict[str, Callable[[Store, int], Callable[[], int]]] = {
+def draw_png(session: ort.InferenceSession, rows: int, _: bytes) -> Step:
+    """Draw `rows` pictures and encode them as one PNG sheet, with the service's encoder."""
+    feeds = _noise(session, rows)
+
+    def step() -> int:
+        (image_NHWC,) = session.run(["image"], feeds)
+        encode_png(tile(image_NHWC, columns=4))
+        return rows
+
+    return step
+
+
+LOOPS: dict[str, Callable[[ort.InferenceSession, int, bytes], Step]] = {
     "classify": classify,
+    "tensors": tensors,
     "write": write,
+    "step_text": step_text,
     "draw": draw,
+    "draw_png": draw_png,
 }
 
 
 def main() -> None:
     """Run one loop for a while."""
-    case, rows, store, duration_s = sys.argv[1:5]
-    step = LOOPS[case](Store(Path(store)), int(rows))
+    asked = json.loads(sys.stdin.buffer.readline())
+    body = sys.stdin.buffer.read()
+    step = LOOPS[asked["loop"]](open_graph(asked["graph"]), asked["rows"], body)
     step()
     units = 0
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    while time.perf_counter() - start_s < float(duration_s):
+    while time.perf_counter() - start_s < asked["duration_s"]:
         units += step()
     json.dump(
         {

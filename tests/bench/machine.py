@@ -14,11 +14,16 @@ def describe_machine() -> dict[str, str]:
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "memory": f"{_memory_gib():.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         **{name: version(name) for name in ("onnxruntime", "bentoml", "numpy", "uvicorn")},
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 def _processor() -> str:
