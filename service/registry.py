@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from service import metrics
 from service.errors import ContractError, NotReadyError, UnknownNameError
@@ -35,6 +34,24 @@ class _Served:
         self.engine = engine
         self.leases = 0
         self.replaced = False
+
+
+class Lease(Generic[K]):
+    """The right to use a version while the block lasts."""
+
+    __slots__ = ("_close_if_done", "_served")
+
+    def __init__(self, served: _Served, close_if_done: Callable[[_Served], None]) -> None:
+        self._served = served
+        self._close_if_done = close_if_done
+
+    def __enter__(self) -> K:
+        self._served.leases += 1
+        return self._served.engine  # type: ignore[return-value]  # of this kind: looked up by it
+
+    def __exit__(self, *_: object) -> None:
+        self._served.leases -= 1
+        self._close_if_done(self._served)
 
 
 class Registry:
@@ -76,8 +93,36 @@ class Registry:
         """
         return Lease(self._find(kind, name), self._close_if_done)
 
+    def lease_any(self, name: str, version: str | None = None) -> Lease[Kind]:
+        """Hold the served version of a model of whatever kind.
+
+        Raises:
+            UnknownNameError: there is no such model, or `version` is not the one it serves.
+            NotReadyError: it is not loaded.
+
+        """
+        served = self._served.get(name)
+        if served is None:
+            if name in self.expected or name in self.problems or not self.expected:
+                why = f": {self.problems[name]}" if name in self.problems else ""
+                raise NotReadyError(f"{name} is not loaded{why}", field="model")
+            known = ", ".join(sorted(self._served)) or "none"
+            raise UnknownNameError(
+                f"there is no model called {name!r}; there is: {known}", field="model"
+            )
+        serving = served.engine.manifest.version
+        if version is not None and version != serving:
+            raise UnknownNameError(
+                f"{name} serves version {serving}, not {version!r}", field="version"
+            )
+        return Lease(served, self._close_if_done)
+
     def _find(self, kind: type[K], name: str | None) -> _Served:
-        served = self._served.get(self._first.get(kind.name, "") if name is None else name)
+        if name is None:
+            names = [known for known, it in self._served.items() if it.engine.name == kind.name]
+            served = self._served[min(names)] if names else None
+        else:
+            served = self._served.get(name)
         if served is not None and served.engine.name == kind.name:
             return served
         if served is not None:
