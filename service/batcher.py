@@ -4,26 +4,36 @@ No fixed delay and no polling: a request that finds a free lane starts with what
 in the same turn of the event loop; otherwise it waits for the lane, and those who came meanwhile
 go with it. The queue is bounded by rows, not by requests. A request larger than a batch is split
 and rejoined; in each batch every waiting request gets its share of rows first, so that a large
-one does not hold up the small ones behind it.
+one does not hold up the small ones behind it. More urgent requests go before all others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import insort_right
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.cache import Cache
 from service.errors import DeadlineExceededError, OverloadedError, TooLargeError
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
+
+PRIORITIES = (1, 2, 3)
+"""Urgent, usual, when there is room."""
+USUAL = 2
+_BRIEF_S = 0.002
+"""A lone request whose run is as short as this runs on the event loop: two changes of thread
+would take longer than others may wait for it."""
 
 
 @dataclass(slots=True)
@@ -42,6 +52,8 @@ class _Ticket:
     wanted: tuple[str, ...]
     future: asyncio.Future[None]
     arrived_s: float
+    priority: int
+    shape: tuple[tuple[int, ...], ...]
     taken: int = 0
     done: int = 0
     queue_s: float = 0.0
@@ -64,12 +76,16 @@ class _Share:
 class Batcher:
     """The queue of one loaded model. Used from one event loop only.
 
+    Requests whose arrays agree in all axes but the first share batches.
+
     Args:
-        run: `Session.run`, called on a lane's thread.
+        run: `Session.run`; called on a lane's thread, or on the loop's if it is brief.
         lanes: where it runs.
         metrics: the model's series.
         max_batch_rows: most rows in one run.
         max_queue_rows: most rows waiting.
+        cache: of answers.
+        digest: of the graph; part of a cached answer's key.
 
     """
 
@@ -81,14 +97,20 @@ class Batcher:
         *,
         max_batch_rows: int,
         max_queue_rows: int,
+        cache: Cache | None = None,
+        digest: str = "",
     ) -> None:
         self._run = run
         self._lanes = lanes
         self._metrics = metrics
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
+        self._cache = cache or Cache(0)
+        self._digest = digest
         self._tickets: list[_Ticket] = []
         self._rows_per_s = 0.0
+        self._lone_run_s = float("inf")
+        self._lone_before = False
         self._asked = 0
         self.queued_rows = 0
 
@@ -108,27 +130,55 @@ class Batcher:
                 retry_after_s=self.queued_rows / self._rows_per_s if self._rows_per_s else 1.0,
             )
 
-    async def submit(self, inputs: Arrays, outputs: Sequence[str], *, timeout_s: float) -> Answer:
+    async def submit(
+        self,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+        priority: int = USUAL,
+    ) -> Answer:
         """Queue a request and wait for its rows; cancelling takes the waiting ones out.
 
         Args:
-            inputs: for each input of the graph its rows, C-contiguous, all of one length.
+            inputs: for each input of the graph its rows, all of one length.
             outputs: the outputs wanted.
             timeout_s: from now; 0 for none.
+            priority: one of `PRIORITIES`; a lower number goes first.
 
         Raises:
             OverloadedError, TooLargeError: as `admit`.
             DeadlineExceededError: `timeout_s` passed.
 
         """
-        rows = len(next(iter(inputs.values())))
+        arrays = list(inputs.values())
+        rows = len(arrays[0])
+        wanted = tuple(outputs)
+        key: Hashable = None
+        if self._cache.on:
+            key = (self._digest, wanted, _fingerprint(inputs))
+            kept = self._cache.get(key)
+            if kept is not None:
+                self._metrics.hit()
+                return Answer(kept, 0.0, 0.0)
         self.admit(rows)
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(inputs, rows, tuple(outputs), loop.create_future(), time.perf_counter())
-        self._tickets.append(ticket)
+        ticket = _Ticket(
+            inputs,
+            rows,
+            wanted,
+            loop.create_future(),
+            time.perf_counter(),
+            priority,
+            tuple([array.shape[1:] for array in arrays]),
+        )
+        if self._tickets and self._tickets[-1].priority > priority:
+            insort_right(self._tickets, ticket, key=lambda waiting: waiting.priority)
+        else:
+            self._tickets.append(ticket)
         self._add_queued(rows)
         self._ask()
-        timer = loop.call_later(timeout_s, self._expire, ticket, timeout_s) if timeout_s else None
+        timer = loop.call_later(timeout_s, _expire, ticket, timeout_s) if timeout_s else None
         try:
             await ticket.future
         finally:
@@ -137,18 +187,19 @@ class Batcher:
             if ticket.taken < ticket.rows:
                 self._tickets.remove(ticket)
                 self._add_queued(ticket.taken - ticket.rows)
-        return Answer(_join(ticket), ticket.queue_s, ticket.inference_s)
+        answer = Answer(_join(ticket), ticket.queue_s, ticket.inference_s)
+        if key is not None:
+            self._keep(key, answer.outputs)
+        return answer
+
+    def _keep(self, key: Hashable, outputs: Arrays) -> None:
+        # Copies: a row of a batch would hold the whole batch in memory.
+        copies = {name: array.copy() for name, array in outputs.items()}
+        self._cache.put(key, copies, sum(array.nbytes for array in copies.values()))
 
     def _add_queued(self, rows: int) -> None:
         self.queued_rows += rows
-        self._metrics.queue_rows.set(self.queued_rows)
-
-    @staticmethod
-    def _expire(ticket: _Ticket, timeout_s: float) -> None:
-        if not ticket.future.done():
-            ticket.future.set_exception(
-                DeadlineExceededError(f"no answer within {timeout_s:g} s; it was taken out")
-            )
+        self._metrics.add_waiting(rows)
 
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
@@ -165,77 +216,115 @@ class Batcher:
         if not shares:
             self._lanes.release()
             return
-        task = asyncio.get_running_loop().create_task(self._run_batch(shares))
-        task.add_done_callback(_raise)
-        self._ask()
-
-    def _take(self, room: int) -> list[_Share]:
-        """Fill a batch: a fair share of `room` to each waiting request, then first come."""
-        shares: list[_Share] = []
-        waiting = [ticket for ticket in self._tickets if not ticket.future.done()]
-        if not waiting:
-            return shares
-        fair = max(1, room // len(waiting))
-        grants = [min(fair, ticket.rows - ticket.taken) for ticket in waiting[:room]]
-        spare = room - sum(grants)
-        for index, ticket in enumerate(waiting[:room]):
-            more = min(spare, ticket.rows - ticket.taken - grants[index])
-            spare -= more
-            rows = grants[index] + more
-            shares.append(_Share(ticket, ticket.taken, rows))
-            ticket.taken += rows
-            self._add_queued(-rows)
-        self._tickets = [ticket for ticket in self._tickets if ticket.taken < ticket.rows]
-        return shares
-
-    async def _run_batch(self, shares: list[_Share]) -> None:
         start_s = time.perf_counter()
         for share in shares:
             if share.start == 0:
                 share.ticket.queue_s = start_s - share.ticket.arrived_s
                 self._metrics.queue_seconds.observe(share.ticket.queue_s)
-        try:
-            await self._compute(shares)
-        finally:
+        lone = len(shares) == 1 and shares[0].rows == 1 and self.queued_rows == 0
+        brief = lone and self._lone_before and self._lone_run_s <= _BRIEF_S
+        self._lone_before = lone
+        if brief:
+            try:
+                outputs, elapsed_s = self._work(shares)
+            except Exception as error:
+                _fail(shares[0].ticket, error)
+            else:
+                self._lone_run_s += 0.1 * (elapsed_s - self._lone_run_s)
+                self._deliver(shares, outputs, elapsed_s)
             self._lanes.release()
-        elapsed_s = time.perf_counter() - start_s
-        rows = sum(share.rows for share in shares)
-        self._rows_per_s += 0.2 * (rows / elapsed_s - self._rows_per_s)
-        self._metrics.batch_rows.observe(rows)
-        self._metrics.inference_seconds.observe(elapsed_s)
+        else:
+            future = self._lanes.run(lambda: self._work(shares))
+            future.add_done_callback(lambda done: self._end(shares, done))
+            self._ask()
 
-    async def _compute(self, shares: list[_Share]) -> None:
+    def _take(self, room: int) -> list[_Share]:
+        """Fill a batch from requests of one shape: the most urgent first, the others with them."""
+        shares: list[_Share] = []
+        waiting = [ticket for ticket in self._tickets if not ticket.future.done()]
+        if not waiting:
+            return shares
+        first = waiting[0]
+        level = first.priority
+        while room and waiting:
+            level = min(ticket.priority for ticket in waiting)
+            equals = [t for t in waiting if t.priority == level and t.shape == first.shape][:room]
+            room -= self._share_out(equals, room, shares)
+            waiting = [ticket for ticket in waiting if ticket.priority > level]
+        self._tickets = [ticket for ticket in self._tickets if ticket.taken < ticket.rows]
+        self._add_queued(-sum(share.rows for share in shares))
+        return shares
+
+    @staticmethod
+    def _share_out(tickets: list[_Ticket], room: int, shares: list[_Share]) -> int:
+        """Give each its fair share of `room`, and what is over to those who came first."""
+        if not tickets:
+            return 0
+        fair = max(1, room // len(tickets))
+        grants = [min(fair, ticket.rows - ticket.taken) for ticket in tickets]
+        spare = room - sum(grants)
+        for ticket, grant in zip(tickets, grants, strict=True):
+            more = min(spare, ticket.rows - ticket.taken - grant)
+            spare -= more
+            shares.append(_Share(ticket, ticket.taken, grant + more))
+            ticket.taken += grant + more
+        return room - spare
+
+    def _work(self, shares: list[_Share]) -> tuple[Arrays, float]:
+        start_s = time.perf_counter()
         wanted = sorted({name for share in shares for name in share.ticket.wanted})
+        inputs = {
+            name: _contiguous([share.input(name) for share in shares])
+            for name in shares[0].ticket.inputs
+        }
+        outputs = self._run(inputs, wanted)
+        return outputs, time.perf_counter() - start_s
 
-        def work() -> tuple[Arrays, float]:
-            start_s = time.perf_counter()
-            inputs = {
-                name: _contiguous([share.input(name) for share in shares])
-                for name in shares[0].ticket.inputs
-            }
-            outputs = self._run(inputs, wanted)
-            return outputs, time.perf_counter() - start_s
-
-        try:
-            outputs, elapsed_s = await self._lanes.run(work)
-        except Exception as error:
-            if len(shares) == 1:
-                if not shares[0].ticket.future.done():
-                    shares[0].ticket.future.set_exception(error)
-                return
+    def _end(self, shares: list[_Share], done: asyncio.Future[tuple[Arrays, float]]) -> None:
+        self._lanes.release()
+        error = done.exception()
+        if error is None:
+            outputs, elapsed_s = done.result()
+            if len(shares) == 1 and shares[0].rows == 1:
+                self._lone_run_s = elapsed_s
+            self._deliver(shares, outputs, elapsed_s)
+        elif len(shares) == 1:
+            _fail(shares[0].ticket, error)
+        else:
             # One bad request must not fail its neighbours: run each alone.
             for share in shares:
-                await self._compute([share])
-            return
+                self._again(share)
+
+    def _again(self, share: _Share) -> None:
+        def start() -> None:
+            future = self._lanes.run(lambda: self._work([share]))
+            future.add_done_callback(lambda done: self._end([share], done))
+
+        self._lanes.ask(start)
+
+    def _deliver(self, shares: list[_Share], outputs: Arrays, elapsed_s: float) -> None:
         first = 0
         for share in shares:
-            part = {name: outputs[name][first : first + share.rows] for name in share.ticket.wanted}
-            first += share.rows
-            share.ticket.inference_s += elapsed_s
-            share.ticket.parts[share.start] = part
-            share.ticket.done += share.rows
-            if share.ticket.done == share.ticket.rows and not share.ticket.future.done():
-                share.ticket.future.set_result(None)
+            ticket = share.ticket
+            last = first + share.rows
+            ticket.parts[share.start] = {name: outputs[name][first:last] for name in ticket.wanted}
+            first = last
+            ticket.inference_s += elapsed_s
+            ticket.done += share.rows
+            if ticket.done == ticket.rows and not ticket.future.done():
+                ticket.future.set_result(None)
+        self._rows_per_s += 0.2 * (first / elapsed_s - self._rows_per_s)
+        self._metrics.batch_rows.observe(first)
+        self._metrics.inference_seconds.observe(elapsed_s)
+
+
+def _expire(ticket: _Ticket, timeout_s: float) -> None:
+    _fail(ticket, DeadlineExceededError(f"no answer within {timeout_s:g} s; it was taken out"))
+
+
+def _fail(ticket: _Ticket, error: BaseException) -> None:
+    if not ticket.future.done():
+        ticket.future.set_exception(error)
 
 
 def _contiguous(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -244,13 +333,17 @@ def _contiguous(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 def _join(ticket: _Ticket) -> Arrays:
     """The parts in row order, as one array per output."""
+    if len(ticket.parts) == 1:
+        return ticket.parts[0]
     parts = [ticket.parts[start] for start in sorted(ticket.parts)]
-    if len(parts) == 1:
-        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in ticket.wanted}
 
 
-def _raise(task: asyncio.Task[None]) -> None:
-    """Surface a bug in the scheduler instead of losing it with its task."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
+def _fingerprint(inputs: Arrays) -> bytes:
+    """A digest of names, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(inputs):
+        array = np.ascontiguousarray(inputs[name])
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(array)
+    return digest.digest()

@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from service.errors import TooLargeError, UndecodableImageError
 
@@ -21,6 +22,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Formats that are read; anything else is refused before a decoder of it runs."""
 
 _ORIENTATION = ExifTags.Base.Orientation
+_MAY_TURN = (b"Exif\0\0", b"http://ns.adobe.com/xap")
+"""Metadata of a JPEG that may hold an orientation."""
 
 
 def decode_image(
@@ -43,6 +46,10 @@ def decode_image(
     """
     if not raw:
         raise UndecodableImageError(f"{field} is empty: send the bytes of an image", field=field)
+    if height * width <= max_pixels:
+        image_HWC = _decode_plain_jpeg(raw, height, width)
+        if image_HWC is not None:
+            return image_HWC
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
@@ -72,6 +79,29 @@ def decode_image(
         raise UndecodableImageError(
             f"{field} is damaged or truncated and cannot be decoded ({error})", field=field
         ) from error
+
+
+def _decode_plain_jpeg(
+    raw: bytes | memoryview, height: int, width: int
+) -> NDArray[np.uint8] | None:
+    """A JPEG that needs no turning and no resizing, as Pillow decodes it in an eighth of the time.
+
+    Both wrap libjpeg-turbo; what takes time in Pillow is everything around it. None for any other
+    image, and for one that is in any way odd: Pillow then says what is wrong with it.
+    """
+    if raw[:2] != b"\xff\xd8":
+        return None
+    try:
+        header_height, header_width, colours, _ = decode_jpeg_header(raw)
+        if (header_height, header_width) != (height, width) or colours not in ("YCbCr", "Gray"):
+            return None
+        data = bytes(raw)
+        if any(mark in data for mark in _MAY_TURN):
+            return None
+        image_HWC: NDArray[np.uint8] = decode_jpeg(raw)
+    except ValueError:
+        return None
+    return image_HWC
 
 
 def fit_image(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:

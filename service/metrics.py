@@ -3,10 +3,14 @@
 Made before anything else touches prometheus_client, so that PROMETHEUS_MULTIPROC_DIR (set by the
 server that starts the workers) decides where samples are kept. Labels are model names, route
 names and outcomes, all from closed sets: a client cannot make a new series.
+
+What a request adds is tallied in memory and written within `FLUSH_S`; a scrape waits that long, so
+that it misses nothing that was answered before it came, whichever worker answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -18,7 +22,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -29,35 +32,49 @@ from service.errors import (
     OverloadedError,
     TriptychError,
 )
+from service.tally import Count, Distribution, Level
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Outcome = Literal["ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error"]
+FLUSH_S = 0.05
 
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
 )  # fmt: skip
 _ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 256)
+_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
-REQUESTS = Counter(
-    "triptych_requests", "Requests by model, route and outcome", ["model", "route", "outcome"]
+
+def _distribution(
+    name: str, documentation: str, labels: tuple[str, ...], bounds: tuple[float, ...]
+) -> Distribution:
+    return Distribution(name, documentation, labels, bounds=bounds, shared=_SHARED)
+
+
+REQUESTS = Count(
+    Counter(
+        "triptych_requests", "Requests by model, route and outcome", ["model", "route", "outcome"]
+    )
 )
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = _distribution(
     "triptych_request_seconds",
     "Time from a request's arrival to its answer's end",
-    ["model", "route"],
-    buckets=_SECONDS,
+    ("model", "route"),
+    _SECONDS,
 )
-BATCH_ROWS = Histogram("triptych_batch_rows", "Rows in a run", ["model"], buckets=_ROWS)
-QUEUE_SECONDS = Histogram(
-    "triptych_queue_seconds",
-    "Time a request waited for its first run",
-    ["model"],
-    buckets=_SECONDS,
+BATCH_ROWS = _distribution("triptych_batch_rows", "Rows in a run", ("model",), _ROWS)
+QUEUE_SECONDS = _distribution(
+    "triptych_queue_seconds", "Time a request waited for its first run", ("model",), _SECONDS
 )
-INFERENCE_SECONDS = Histogram(
-    "triptych_inference_seconds", "Time of a run in onnxruntime", ["model"], buckets=_SECONDS
+INFERENCE_SECONDS = _distribution(
+    "triptych_inference_seconds", "Time of a run in onnxruntime", ("model",), _SECONDS
 )
-QUEUE_ROWS = Gauge("triptych_queue_rows", "Rows waiting", ["model"], multiprocess_mode="livesum")
+QUEUE_ROWS = Level(
+    Gauge("triptych_queue_rows", "Rows waiting", ["model"], multiprocess_mode="livesum")
+)
+CACHE_HITS = Count(
+    Counter("triptych_cache_hits", "Requests answered from the cache of answers", ["model"])
+)
 MODEL_INFO = Gauge(
     "triptych_model_info",
     "1 for the version that is served",
@@ -73,11 +90,56 @@ SWAPS = Counter("triptych_model_swaps", "Swaps to another version while serving"
 class ModelMetrics:
     """The series of one model, bound once so that the hot path looks nothing up."""
 
+    _waiting: dict[str, int] = {}  # noqa: RUF012  # shared: a model's versions and queues add up
+
     def __init__(self, model: str) -> None:
+        self._labels = (model,)
         self.batch_rows = BATCH_ROWS.labels(model)
         self.queue_seconds = QUEUE_SECONDS.labels(model)
         self.inference_seconds = INFERENCE_SECONDS.labels(model)
-        self.queue_rows = QUEUE_ROWS.labels(model)
+        self.add_waiting(0)
+
+    def add_waiting(self, rows: int) -> None:
+        """Count rows that came into one of the model's queues, or, below 0, left it."""
+        model = self._labels[0]
+        self._waiting[model] = now = self._waiting.get(model, 0) + rows
+        QUEUE_ROWS.set(self._labels, now)
+        _due()
+
+    def hit(self) -> None:
+        """Count a request that was answered from the cache."""
+        CACHE_HITS.add(self._labels)
+
+
+def flush() -> None:
+    """Write what was tallied to where scrapes read it."""
+    for tally in (
+        REQUESTS, REQUEST_SECONDS, BATCH_ROWS, QUEUE_SECONDS, INFERENCE_SECONDS, QUEUE_ROWS,
+        CACHE_HITS,
+    ):  # fmt: skip
+        tally.flush()
+
+
+_due_on: asyncio.AbstractEventLoop | None = None
+
+
+def _due() -> None:
+    """See to it that what was tallied just now is written within `FLUSH_S`."""
+    global _due_on  # noqa: PLW0603
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # no loop: nobody to wait for
+        flush()
+        return
+    if _due_on is not loop:
+        _due_on = loop
+        loop.call_later(FLUSH_S, _flush)
+
+
+def _flush() -> None:
+    global _due_on  # noqa: PLW0603
+    _due_on = None
+    flush()
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -105,7 +167,8 @@ class RequestMeter:
 
     def close(self, outcome: Outcome) -> None:
         """Record the outcome; the time is recorded for requests that were answered in full."""
-        REQUESTS.labels(self.model, self.route, outcome).inc()
+        _due()
+        REQUESTS.add((self.model, self.route, outcome))
         if outcome == "ok":
             elapsed_s = time.perf_counter() - self._start_s
             REQUEST_SECONDS.labels(self.model, self.route).observe(elapsed_s)
@@ -126,9 +189,16 @@ def forget_dead_workers() -> None:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def exposition() -> bytes:
+async def exposition() -> bytes:
     """Every series of every worker in Prometheus' text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    await asyncio.sleep(1.2 * FLUSH_S)  # the other workers' turn to write
+    flush()
+    # Merging the workers' files takes milliseconds of pure Python: off the loop.
+    return await asyncio.to_thread(_exposition)
+
+
+def _exposition() -> bytes:
+    if not _SHARED:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

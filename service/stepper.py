@@ -126,7 +126,6 @@ class Stepper:
             raise NotReadyError("the model is being closed")
         stream = Stream(prompt, asyncio.get_running_loop(), time.perf_counter())
         self._submitted += 1
-        self._metrics.queue_rows.set(self.queued_rows)
         self._arrivals.put(stream)
         return stream
 
@@ -168,13 +167,11 @@ class Stepper:
             left = deque(stream for stream in self._waiting if not stream.cancelled)
             self._taken += len(self._waiting) - len(left)
             self._waiting = left
-            self._metrics.queue_rows.set(self.queued_rows)
         while self._waiting and len(self._reading) + len(self._running) < self._max_batch_rows:
             stream = self._waiting.popleft()
             self._taken += 1
             stream.queue_s = time.perf_counter() - stream.submitted_s
             self._metrics.queue_seconds.observe(stream.queue_s)
-            self._metrics.queue_rows.set(self.queued_rows)
             self._reading.append(_Row(stream, self._state_width))
         return open_
 

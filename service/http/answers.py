@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.errors import OverloadedError, TriptychError
 
@@ -20,13 +21,39 @@ log = logging.getLogger("triptych.http")
 _encoder = msgspec.json.Encoder()
 
 
+class Bytes(Response):
+    """A whole answer, sent as it is: no encoding, no background task, no cookies."""
+
+    def __init__(
+        self,
+        body: bytes | bytearray,
+        status: int = 200,
+        *,
+        media_type: bytes,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", media_type),
+        ]
+        if headers:
+            self.raw_headers += [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 def json_answer(
     content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Encode `content` (plain types or msgspec structs) as JSON."""
-    return Response(
-        _encoder.encode(content), status, headers=headers, media_type="application/json"
-    )
+    return Bytes(_encoder.encode(content), status, media_type=b"application/json", headers=headers)
 
 
 def error_body(error: TriptychError) -> dict[str, Any]:

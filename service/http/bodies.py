@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 
@@ -23,9 +23,18 @@ def whole_number(text: str) -> int | None:
     return int(text) if _DIGITS.fullmatch(text) else None
 
 
+def header_of(request: Request, name: bytes) -> str | None:
+    """The header called `name`, in lower case; None if there is none."""
+    for key, value in request.scope["headers"]:  # a dozen: no index is built for one look
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
 def media_type(request: Request) -> str:
     """The content type without its parameters, in lower case; empty when there is none."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return (header_of(request, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -37,18 +46,26 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         starlette.requests.ClientDisconnect: the client went away.
 
     """
-    declared = whole_number(request.headers.get("content-length", "0"))
+    length = header_of(request, b"content-length")
+    declared = 0 if length is None else whole_number(length)
     if declared is None:
         raise InvalidInputError("Content-Length is not a number", field="content-length")
     if declared > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    more = True
+    receive = request.receive
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.batcher import Answer
+from service.batcher import PRIORITIES, USUAL, Answer
 from service.errors import InvalidInputError
 from service.http.answers import error_answer
-from service.http.bodies import whole_number
+from service.http.bodies import header_of, whole_number
 from service.metrics import RequestMeter, outcome_of
 from service.settings import Settings
 
@@ -27,7 +27,8 @@ def framed(
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make a Starlette endpoint of `handler`.
 
-    Errors become answers, as `answer` words them. The request is counted under `route` when its answer is made; a
+    Errors become answers, as `answer` words them. The request is counted under `route` when
+    its answer is made; a
     streaming answer counts itself, and says so by `meter.deferred`.
     """
 
@@ -52,30 +53,69 @@ def framed(
     return endpoint
 
 
-@asynccontextmanager
-async def abandoned_on_disconnect(request: Request) -> AsyncIterator[None]:
-    """Cancel the block when the client closes the connection. The body must have been read."""
-    task = asyncio.current_task()
-    assert task is not None
-    gone = False
+class abandoned_on_disconnect:  # noqa: N801  # reads as what it does: `async with`
+    """Cancel the block when the client closes the connection. The body must have been read.
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
+    ASGI tells of a client's leaving through `receive`, which waits until then. A task that waits
+    there costs more than the rest of this frame; so the coroutine is started by hand, and the
+    future that it waits for calls back.
+    """
+
+    __slots__ = ("_gone", "_receiving", "_request", "_task", "_watcher")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._receiving = self._request.receive()
+        try:
+            waits_for = self._receiving.send(None)  # type: ignore[attr-defined]
+        except StopIteration as stop:
+            if stop.value["type"] == "http.disconnect":
+                raise ClientDisconnect from None
+            self._watcher = asyncio.ensure_future(self._watch())
+            return
+        if asyncio.isfuture(waits_for):
+            waits_for.add_done_callback(self._told)
+        else:
+            self._receiving.close()  # type: ignore[attr-defined]
+            self._watcher = asyncio.ensure_future(self._watch())
+
+    def _told(self, _: asyncio.Future[Any]) -> None:
+        try:
+            self._receiving.send(None)  # type: ignore[attr-defined]
+        except StopIteration as stop:
+            if stop.value["type"] == "http.disconnect":
+                self._leave()
+                return
+        except RuntimeError:  # closed in the meantime
+            return
+        # A message that says nothing, or another wait: rare enough for a task.
+        self._receiving.close()  # type: ignore[attr-defined]
+        self._watcher = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        task.cancel()
+        self._leave()
 
-    watcher = asyncio.ensure_future(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone:
-            task.uncancel()
+    def _leave(self) -> None:
+        self._gone = True
+        self._task.cancel()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        else:
+            self._receiving.close()  # type: ignore[attr-defined]
+        if self._gone and kind is asyncio.CancelledError:
+            self._task.uncancel()
             raise ClientDisconnect from None
-        raise
-    finally:
-        watcher.cancel()
 
 
 def timeout_s(request: Request, settings: Settings) -> float:
@@ -83,7 +123,7 @@ def timeout_s(request: Request, settings: Settings) -> float:
 
     Raises InvalidInputError if the header is not a positive number.
     """
-    header = request.headers.get("x-request-timeout-ms")
+    header = header_of(request, b"x-request-timeout-ms")
     if header is None:
         return settings.request_timeout_s
     asked_ms = whole_number(header)
@@ -93,6 +133,23 @@ def timeout_s(request: Request, settings: Settings) -> float:
         )
     asked_s = asked_ms / 1000
     return min(asked_s, settings.request_timeout_s) if settings.request_timeout_s else asked_s
+
+
+def priority_of(request: Request) -> int:
+    """How urgent the request is: its `x-request-priority` header, 2 unless it says otherwise.
+
+    Raises InvalidInputError if the header is none of `PRIORITIES`.
+    """
+    header = header_of(request, b"x-request-priority")
+    if header is None:
+        return USUAL
+    priority = whole_number(header)
+    if priority not in PRIORITIES:
+        raise InvalidInputError(
+            "x-request-priority must be 1 (urgent), 2 (usual) or 3 (when there is room)",
+            field="x-request-priority",
+        )
+    return priority
 
 
 def timing_headers(answer: Answer) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -33,10 +32,7 @@ def routes(runtime: Runtime) -> Sequence[Route]:
         return json_answer(content, status=200 if registry.ready else 503)
 
     async def expose(_: Request) -> Response:
-        # Merging the workers' files takes milliseconds of pure Python: off the loop.
-        return Response(
-            await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE
-        )
+        return Response(await metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
     async def list_models(_: Request, __: RequestMeter) -> Response:
         data = [_card(engine) for engine in runtime.registry.engines()]

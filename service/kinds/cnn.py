@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired
 
@@ -15,12 +15,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from service.batcher import Answer
+from service.batcher import USUAL, Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import media_type, read_body, read_form, whole_number
-from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
+from service.http.exchange import (
+    abandoned_on_disconnect,
+    framed,
+    priority_of,
+    timeout_s,
+    timing_headers,
+)
 from service.images import decode_image
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 _INLINE_BYTES = 16 * 1024
 """Larger bodies are decoded on a thread; decoding a smaller one takes less than the detour."""
 DEFAULT_TOP_K = 5
+_MANY = 100  # classes
 
 
 class Score(TypedDict):
@@ -80,29 +87,27 @@ class Cnn(Kind):
         check_count(manifest, "labels", manifest.labels, classes)
 
     async def classify(
-        self, images: Sequence[NDArray[np.uint8]], *, explain: bool, deadline_s: float
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        *,
+        explain: bool,
+        deadline_s: float,
+        priority: int = USUAL,
     ) -> Answer:
         """Run decoded images of this model's size, one row each."""
         outputs = ("probability", "heatmap") if explain else ("probability",)
-        return await self.batcher.submit({"image": np.stack(images)}, outputs, timeout_s=deadline_s)
+        image_NHWC = images[0][None] if len(images) == 1 else np.stack(images)
+        return await self.batcher.submit(
+            {"image": image_NHWC}, outputs, timeout_s=deadline_s, priority=priority
+        )
 
     def describe(self, answer: Answer, top_k: int) -> Classification:
         """Turn output rows into labels and scores."""
         heatmap_Nhw = answer.outputs.get("heatmap")
         predictions: list[Prediction] = []
         for row, probability_C in enumerate(answer.outputs["probability"]):
-            order = np.argsort(-probability_C, kind="stable")[:top_k].tolist()
-            top: list[Score] = [
-                {
-                    "label": self.labels[index],
-                    "index": index,
-                    "score": round(float(probability_C[index]), 6),
-                }
-                for index in order
-            ]
-            prediction = Prediction(
-                label=top[0]["label"], index=top[0]["index"], score=top[0]["score"], top=top
-            )
+            top = self._top(probability_C, top_k)
+            prediction = Prediction(**top[0], top=top)  # type: ignore[typeddict-item]
             if heatmap_Nhw is not None:
                 prediction["heatmap"] = np.round(heatmap_Nhw[row].astype(float), 4).tolist()
             predictions.append(prediction)
@@ -112,21 +117,29 @@ class Cnn(Kind):
             "predictions": predictions,
         }
 
+    def _top(self, probability_C: NDArray[np.float32], top_k: int) -> list[Score]:
+        """The likeliest classes; of equals the first."""
+        if len(self.labels) > _MANY:
+            order = np.argsort(-probability_C, kind="stable")[:top_k].tolist()
+            values = dict(zip(order, probability_C[order].tolist(), strict=True))
+        else:  # of a few, plain Python is quicker
+            values = probability_C.tolist()
+            order = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:top_k]
+        labels = self.labels
+        return [
+            {"label": labels[index], "index": index, "score": round(values[index], 6)}
+            for index in order
+        ]
+
     @classmethod
     def routes(cls, runtime: Runtime) -> Sequence[Route]:
         """`POST /v1/classify`."""
 
         async def classify(request: Request, meter: RequestMeter) -> Response:
             settings = runtime.settings
-            query = request.query_params
-            unknown = set(query) - {"model", "top_k", "explain"}
-            if unknown:
-                raise InvalidInputError(
-                    f"{min(unknown)} is not a parameter; there is model, top_k, explain",
-                    field=min(unknown),
-                )
+            query = _query(request)
             explain = _parse_flag(query.get("explain", "false"))
-            deadline_s = timeout_s(request, settings)
+            deadline_s, priority = timeout_s(request, settings), priority_of(request)
             with runtime.registry.lease(cls, query.get("model")) as cnn:
                 meter.model = cnn.manifest.name
                 top_k = _parse_top_k(query.get("top_k"), len(cnn.labels))
@@ -135,7 +148,9 @@ class Cnn(Kind):
                 cnn.batcher.admit(len(files))
                 async with abandoned_on_disconnect(request):
                     images = await _decode(files, cnn.size, runtime)
-                    answer = await cnn.classify(images, explain=explain, deadline_s=deadline_s)
+                    answer = await cnn.classify(
+                        images, explain=explain, deadline_s=deadline_s, priority=priority
+                    )
                 return json_answer(cnn.describe(answer, top_k), headers=timing_headers(answer))
 
         return [Route("/v1/classify", framed("classify", classify), methods=["POST"])]
@@ -175,6 +190,19 @@ class Cnn(Kind):
 
 
 KIND = Cnn
+
+
+def _query(request: Request) -> Mapping[str, str]:
+    if not request.scope["query_string"]:
+        return {}
+    query = request.query_params
+    unknown = set(query) - {"model", "top_k", "explain"}
+    if unknown:
+        raise InvalidInputError(
+            f"{min(unknown)} is not a parameter; there is model, top_k, explain",
+            field=min(unknown),
+        )
+    return query
 
 
 async def _read_images(request: Request, runtime: Runtime) -> list[bytes]:

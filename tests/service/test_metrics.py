@@ -42,17 +42,18 @@ def test_errors_are_sorted_into_outcomes(error: BaseException, outcome: Outcome)
 
 WORKER = """
 from service import metrics
-metrics.ModelMetrics("m").queue_rows.set(3)
+metrics.ModelMetrics("m").add_waiting(3)
 metrics.LOAD_FAILURES.labels("m").inc()
 """
 NEXT_WORKER = """
+import asyncio
 import sys
 from service import metrics
 if "forget" in sys.argv:
     metrics.forget_dead_workers()
-metrics.ModelMetrics("m").queue_rows.set(2)
+metrics.ModelMetrics("m").add_waiting(2)
 metrics.LOAD_FAILURES.labels("m").inc()
-print(metrics.exposition().decode())
+print(asyncio.run(metrics.exposition()).decode())
 """
 
 

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
+from service import metrics
 from service.http import system
 from service.http.front import Front
 from service.kinds import kinds
@@ -89,6 +90,7 @@ def completion(**fields: Any) -> bytes:
 
 def requests_counted(route: str, outcome: str) -> float:
     """How many requests of a route had an outcome, whatever the model."""
+    metrics.flush()
     return sum(
         sample.value
         for metric in REGISTRY.collect()
