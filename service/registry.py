@@ -67,6 +67,8 @@ class Registry:
         self.expected: list[str] = []
         self.problems: dict[str, str] = {}
         """Why a model's current version is not served, by model."""
+        self.unloaded: set[str] = set()
+        """Models that a client unloaded: nobody expects them, whatever is published."""
 
     # --- reading --------------------------------------------------------------------------
 
@@ -77,7 +79,7 @@ class Registry:
         A later version that cannot be loaded is a problem, and shown as one, but no reason to
         send no more requests: the version before it goes on.
         """
-        return bool(self.expected) and set(self.expected) <= set(self._served)
+        return bool(self.expected or self.unloaded) and set(self.expected) <= set(self._served)
 
     def engines(self) -> list[Kind]:
         """The engines now served, by model name."""
@@ -103,6 +105,7 @@ class Registry:
         """
         served = self._served.get(name)
         if served is None:
+            self._refuse_unloaded(name)
             if name in self.expected or name in self.problems or not self.expected:
                 why = f": {self.problems[name]}" if name in self.problems else ""
                 raise NotReadyError(f"{name} is not loaded{why}", field="model")
@@ -129,6 +132,7 @@ class Registry:
             raise UnknownNameError(
                 f"{name} is a {served.engine.name}, not a {kind.name}", field="model"
             )
+        self._refuse_unloaded(name)
         # What is not loaded may yet be the one that is asked for.
         if not self.ready and (name is None or not self.expected or name in self.expected):
             raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
@@ -140,17 +144,22 @@ class Registry:
             field="model",
         )
 
+    def _refuse_unloaded(self, name: str | None) -> None:
+        if name in self.unloaded:
+            raise NotReadyError(f"{name} is unloaded", field="model")
+
     # --- loading --------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Load the current version of every model, all at once."""
         try:
-            self.expected = self._store.names()
+            names = self._store.names()
         except ContractError as error:
             log.error("%s", error)
             self.problems["store"] = str(error)
             return
-        if not self.expected:
+        self.expected = [name for name in names if name not in self.unloaded]
+        if not names:
             self.problems["store"] = f"no model is published in {self._store.root.absolute()}"
             log.error("%s", self.problems["store"])
         for name in self.expected:
@@ -172,6 +181,8 @@ class Registry:
     async def refresh(self, name: str) -> bool:
         """Serve the version that CURRENT names; True if it is served afterwards."""
         async with self._loading.setdefault(name, asyncio.Lock()):
+            if name in self.unloaded:
+                return False
             served = self._served.get(name)
             start_s = time.perf_counter()
             try:
@@ -192,6 +203,28 @@ class Registry:
                 self.expected.append(name)
                 self.problems.pop("store", None)
             return True
+
+    async def load(self, name: str) -> bool:
+        """Serve a model that was unloaded, or its current version; True if that is served."""
+        self.unloaded.discard(name)
+        return await self.refresh(name)
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no more, whatever is published, until it is loaded again."""
+        self.unloaded.add(name)
+        async with self._loading.setdefault(name, asyncio.Lock()):
+            if name not in self.unloaded:
+                return
+            self.problems.pop(name, None)
+            if name in self.expected:
+                self.expected.remove(name)
+            served = self._served.pop(name, None)
+            if served is not None:
+                manifest = served.engine.manifest
+                metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(0)
+                log.info("%s is unloaded", name)
+                served.replaced = True
+                self._close_if_done(served)
 
     def _load(self, name: str, version: str) -> Kind:
         model = load(

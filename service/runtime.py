@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from service import metrics
 from service.lanes import Lanes
+from service.oip.repository import Control, shared_folder
 from service.registry import Registry
 from service.session import Arena, Session, check_provider
 from service.settings import Settings
@@ -42,7 +43,12 @@ class Runtime:
         Arena.share(settings.arena_mib * 2**20)
         self.settings = settings
         self.lanes = Lanes(settings.lanes)
-        self.registry = Registry(settings, Store(settings.store), self.lanes)
+        self.store = Store(settings.store)
+        self.registry = Registry(settings, self.store, self.lanes)
+        self.control = (
+            Control(self.registry, self.store, shared_folder()) if settings.model_control else None
+        )
+        """Loads and unloads models on every worker; None where clients may not."""
         self.decoders = ThreadPoolExecutor(settings.lanes, thread_name_prefix="decode")
         """Where large images are decoded, off the event loop."""
         self._life: asyncio.Task[None] | None = None
@@ -56,6 +62,9 @@ class Runtime:
         # Watch first: a version published while the models load must not go unnoticed.
         watching = self.settings.watch and self.settings.store.is_dir()
         async with asyncio.TaskGroup() as group:
+            if self.control is not None:
+                group.create_task(self.control.follow())
+                self.control.recall()
             if watching:
                 group.create_task(self.registry.follow())
             group.create_task(self.registry.open())

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -258,12 +265,15 @@ class EventStream(StreamingResponse):
         meter: RequestMeter,
         stack: ExitStack,
         headers: Mapping[str, str],
+        *,
+        error_body: Callable[[TriptychError], dict[str, Any]] = error_body,
     ) -> None:
         super().__init__(
             self._passed_on(first, events), media_type="text/event-stream", headers=headers
         )
         self._meter = meter
         self._stack = stack
+        self._error_body = error_body
         self._outcome: Outcome = "cancelled"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -282,7 +292,7 @@ class EventStream(StreamingResponse):
             self._outcome = "ok"
         except TriptychError as error:
             self._outcome = outcome_of(error)
-            yield event(_encoder.encode(error_body(error)))
+            yield event(_encoder.encode(self._error_body(error)))
         except Exception as error:
             self._outcome = outcome_of(error)
             raise

@@ -78,14 +78,16 @@ async def infer(engine: Kind, wanted: Wanted, settings: Settings) -> Inferred:
     outputs = _outputs(manifest, wanted)
     _check_answer(manifest, outputs, axes, settings)
     engine.batcher.admit(axes[_batch_axis(manifest)])
+    sent = {one.name: one for one in wanted.inputs}
     arrays: dict[str, NDArray[Any]] = {}
-    for sent in wanted.inputs:
-        spec = manifest.input(sent.name)
-        array = sent.decode(spec)
-        check_values(spec, array)
-        arrays[sent.name] = array
+    for spec in manifest.inputs:  # in this order, whatever the client's: alike requests batch
+        arrays[spec.name] = sent[spec.name].decode(spec)
+        check_values(spec, arrays[spec.name])
     answer = await engine.batcher.submit(
-        arrays, [output.name for output in outputs], timeout_s=wanted.timeout_s
+        arrays,
+        [output.name for output in outputs],
+        timeout_s=wanted.timeout_s,
+        priority=wanted.priority,
     )
     return Inferred(manifest, outputs, answer)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from numpy.typing import NDArray
 
+from service.batcher import PRIORITIES, USUAL
 from service.contract import TensorSpec
 from service.errors import InvalidInputError
 from service.http.bodies import decode_json
@@ -23,7 +24,6 @@ from service.oip.tensors import (
 )
 
 Parameters = dict[str, bool | int | float | str]
-_MAX_PRIORITY = 2**32
 _encoder = msgspec.json.Encoder()
 
 
@@ -154,8 +154,8 @@ def whole(parameters: Mapping[str, object], name: str, *, maximum: int) -> int |
 
 
 def priority(parameters: Mapping[str, object]) -> int:
-    """The request's priority: 0, the default, goes first."""
-    return whole(parameters, "priority", maximum=_MAX_PRIORITY) or 0
+    """The queue's priority: 1 goes first, and 0 is the usual one, as in Triton."""
+    return whole(parameters, "priority", maximum=max(PRIORITIES)) or USUAL
 
 
 def deadline(parameters: Mapping[str, object], limit_s: float) -> float:

@@ -5,27 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from service.errors import MethodNotAllowedError, TriptychError, UnknownNameError
+from service.errors import (
+    DisabledError,
+    MethodNotAllowedError,
+    TriptychError,
+    UnknownNameError,
+)
 from service.http.answers import json_answer
-from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
+from service.http.bodies import decode_json, read_body
+from service.http.exchange import (
+    Handler,
+    abandoned_on_disconnect,
+    framed,
+    timeout_s,
+    timing_headers,
+)
 from service.metrics import RequestMeter
 from service.oip.answers import oip_answer
 from service.oip.bodies import read_inflated, split, tensor_answer
 from service.oip.descriptions import EXTENSIONS, model_config, model_metadata, server_metadata
+from service.oip.generation import generate
 from service.oip.inference import infer
-from service.oip.requests import parse, render
+from service.oip.repository import Control, index
+from service.oip.requests import Parameters, check_parameters, parse, render
+from service.oip.statistics import statistics
 from service.runtime import Runtime
 
+
+class _Index(msgspec.Struct, forbid_unknown_fields=True):
+    ready: bool = False
+
+
+class _Change(msgspec.Struct, forbid_unknown_fields=True):
+    parameters: Parameters = {}
+
+
+_index_decoder = msgspec.json.Decoder(_Index)
+_change_decoder = msgspec.json.Decoder(_Change)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def routes(runtime: Runtime) -> Sequence[Route]:
     """Everything under `/v2`."""
-    found = [*_server_routes(runtime), *_model_routes(runtime)]
+    found = [*_server_routes(runtime), *_model_routes(runtime), *_repository_routes(runtime)]
     return [*found, Route("/v2/{rest:path}", _otherwise(found), methods=_METHODS)]
 
 
@@ -39,11 +66,61 @@ def _server_routes(runtime: Runtime) -> list[Route]:
     async def ready(_: Request) -> Response:
         return Response(status_code=200 if runtime.registry.ready else 503)
 
+    async def stats(_: Request, __: RequestMeter) -> Response:
+        return json_answer(await statistics(one.manifest for one in runtime.registry.engines()))
+
     return [
         Route("/v2", framed("oip.server", server, answer=oip_answer)),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
+        Route("/v2/models/stats", framed("oip.statistics", stats, answer=oip_answer)),
     ]
+
+
+def _repository_routes(runtime: Runtime) -> list[Route]:
+    settings, registry = runtime.settings, runtime.registry
+
+    async def show(request: Request, _: RequestMeter) -> Response:
+        body = await read_body(request, max_bytes=settings.max_body_bytes)
+        asked = decode_json(body or b"{}", _index_decoder)
+        return json_answer(index(registry, runtime.store, ready=asked.ready))
+
+    async def load(request: Request, _: RequestMeter) -> Response:
+        control = control_of(runtime)
+        await read_change(request, ())
+        await control.load(request.path_params["model"])
+        return json_answer({})
+
+    async def unload(request: Request, _: RequestMeter) -> Response:
+        control = control_of(runtime)
+        await read_change(request, ("unload_dependents",))  # no model here has any
+        await control.unload(request.path_params["model"])
+        return json_answer({})
+
+    async def read_change(request: Request, known: Sequence[str]) -> None:
+        body = await read_body(request, max_bytes=settings.max_body_bytes)
+        asked = decode_json(body or b"{}", _change_decoder)
+        check_parameters(asked.parameters, known, "the request")
+
+    def route(path: str, handler: Handler) -> Route:
+        endpoint = framed("oip.repository", handler, answer=oip_answer)
+        return Route(f"/v2/repository/{path}", endpoint, methods=["POST"])
+
+    return [
+        route("index", show),
+        route("models/{model}/load", load),
+        route("models/{model}/unload", unload),
+    ]
+
+
+def control_of(runtime: Runtime) -> Control:
+    """What loads and unloads models; raises DisabledError where clients may not."""
+    if runtime.control is None:
+        raise DisabledError(
+            "loading and unloading models is off here; its operator sets "
+            "TRIPTYCH_MODEL_CONTROL=true to allow it"
+        )
+    return runtime.control
 
 
 def _model_routes(runtime: Runtime) -> list[Route]:
@@ -84,12 +161,27 @@ def _model_routes(runtime: Runtime) -> list[Route]:
                 threads=runtime.decoders,
             )
 
+    async def stats(request: Request, _: RequestMeter) -> Response:
+        with registry.lease_any(*model_of(request)) as engine:
+            return json_answer(await statistics([engine.manifest]))
+
+    async def whole(request: Request, meter: RequestMeter) -> Response:
+        lease = registry.lease_any(*model_of(request))
+        return await generate(request, meter, lease, settings, stream=False)
+
+    async def stream(request: Request, meter: RequestMeter) -> Response:
+        lease = registry.lease_any(*model_of(request))
+        return await generate(request, meter, lease, settings, stream=True)
+
     # The most frequent first: routes are tried in their order.
     return [
-        *both("infer", "/infer", "POST", framed("oip.infer", run, answer=oip_answer)),
-        *both("ready", "/ready", "GET", ready),
-        *both("metadata", "", "GET", framed("oip.metadata", metadata, answer=oip_answer)),
-        *both("config", "/config", "GET", framed("oip.config", config, answer=oip_answer)),
+        *both("/infer", "POST", framed("oip.infer", run, answer=oip_answer)),
+        *both("/generate", "POST", framed("oip.generate", whole, answer=oip_answer)),
+        *both("/generate_stream", "POST", framed("oip.generate", stream, answer=oip_answer)),
+        *both("/ready", "GET", ready),
+        *both("", "GET", framed("oip.metadata", metadata, answer=oip_answer)),
+        *both("/config", "GET", framed("oip.metadata", config, answer=oip_answer)),
+        *both("/stats", "GET", framed("oip.statistics", stats, answer=oip_answer)),
     ]
 
 
@@ -98,11 +190,11 @@ def model_of(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
 
 
-def both(name: str, action: str, method: str, endpoint: Callable[..., Any]) -> list[Route]:
+def both(action: str, method: str, endpoint: Callable[..., Any]) -> list[Route]:
     """An action's route, with and without a version."""
     return [
-        Route(f"/v2/models/{{model}}{middle}{action}", endpoint, methods=[method], name=name)
-        for middle in ("", "/versions/{version}")
+        Route(f"/v2/models/{{model}}{version}{action}", endpoint, methods=[method])
+        for version in ("", "/versions/{version}")
     ]
 
 

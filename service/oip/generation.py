@@ -1,0 +1,109 @@
+"""Triton's generate extension: `text_input` in, `text_output` out, whole or as events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidInputError, TriptychError
+from service.http.answers import json_answer
+from service.http.bodies import convert, read_json
+from service.http.completions import CompletionRequest, event
+from service.http.exchange import abandoned_on_disconnect, timeout_s
+from service.http.writing import Completion, EventStream, within
+from service.kinds.base import Kind
+from service.metrics import RequestMeter
+from service.registry import Lease
+from service.settings import Settings
+
+_encoder = msgspec.json.Encoder()
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A kind that writes text."""
+
+    def begin(self, asked: CompletionRequest, settings: Settings) -> Completion:
+        """Queue a request's sequences."""
+
+
+class _Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """As in OpenAI's completions, which check them; null is the default."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    text_input: str
+    id: str = ""
+    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+
+
+_decoder = msgspec.json.Decoder(_Request)
+
+
+async def generate(
+    request: Request,
+    meter: RequestMeter,
+    lease: Lease[Kind],
+    settings: Settings,
+    *,
+    stream: bool,
+) -> Response:
+    """Continue a text; raises InvalidInputError if the model writes none."""
+    with ExitStack() as stack:
+        engine = stack.enter_context(lease)
+        meter.model = engine.manifest.name
+        if not isinstance(engine, Writer):
+            raise InvalidInputError(f"{engine.manifest.name} does not write text", field="model")
+        asked = await read_json(request, _decoder, max_bytes=settings.max_body_bytes)
+        deadline_s = timeout_s(request, settings)
+        if asked.parameters.stream and not stream:
+            raise InvalidInputError(
+                "stream is true: post to generate_stream to have events", field="stream"
+            )
+        fields = msgspec.structs.asdict(asked.parameters)
+        fields |= {"prompt": asked.text_input, "stream": stream}
+        job = engine.begin(convert(fields, CompletionRequest), settings)
+        stack.callback(job.cancel)
+        head = {"model_name": engine.manifest.name, "model_version": engine.manifest.version}
+        if asked.id:
+            head["id"] = asked.id
+        if not stream:
+            async with abandoned_on_disconnect(request):
+                await job.finish(deadline_s)
+            text = job.body()["choices"][0]["text"]
+            return json_answer(head | {"text_output": text}, headers=job.headers())
+        events = _events(job, head)
+        # The first event before the status: what fails before it is a proper error.
+        first = await within(deadline_s, anext(events))
+        meter.deferred = True
+        return EventStream(
+            first, events, meter, stack.pop_all(), job.headers(), error_body=_error_body
+        )
+
+
+async def _events(job: Completion, head: dict[str, str]) -> AsyncIterator[bytes]:
+    """The completion's events, as this protocol words them."""
+    async for some in job.events(include_usage=False):
+        for one in some.split(b"\n\n"):
+            data = one.removeprefix(b"data: ")
+            if not data or data == b"[DONE]":
+                continue
+            for choice in msgspec.json.decode(data)["choices"]:
+                yield event(_encoder.encode(head | {"text_output": choice["text"]}))
+
+
+def _error_body(error: TriptychError) -> dict[str, Any]:
+    return {"error": error.message}
