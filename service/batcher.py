@@ -345,5 +345,5 @@ def _fingerprint(inputs: Arrays) -> bytes:
     for name in sorted(inputs):
         array = np.ascontiguousarray(inputs[name])
         digest.update(f"{name} {array.dtype} {array.shape};".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.digest()

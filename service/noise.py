@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEED = 2**63 - 1
-_BLOCK = 256  # uniforms drawn at a time: one call per 256 characters
 
 
 def fresh_seed() -> int:
@@ -40,14 +39,7 @@ class Uniforms:
 
     def __init__(self, seed: int, row: int) -> None:
         self._generator = _generator(seed, row)
-        self._block: list[float] = []
-        self._next = 0
 
-    def draw(self) -> float:
-        """The next one."""
-        if self._next == len(self._block):
-            self._block = self._generator.random(_BLOCK).tolist()
-            self._next = 0
-        value = self._block[self._next]
-        self._next += 1
-        return value
+    def take(self, count: int) -> NDArray[np.float64]:
+        """The next `count`: the same ones however they are asked for."""
+        return self._generator.random(count)

@@ -1,6 +1,6 @@
 """From logits to characters: temperature, top-k and top-p over a whole batch at once.
 
-Every operation is row-wise, and the working block is padded to a multiple of 16 rows: numpy's
+Every operation is row-wise, and the working block is padded to a multiple of 8 rows: numpy's
 vector loops then never reach a scalar tail, whose last bits could differ, so that a row's
 result does not depend on how many rows stand beside it.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_PAD_ROWS = 16
+_PAD_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,13 @@ class Sampler:
     def __init__(self, rows: list[SamplingParameters], vocabulary: int) -> None:
         self._rows = len(rows)
         padded = -(-len(rows) // _PAD_ROWS) * _PAD_ROWS
+        # Everything a step writes to is made once.
         self._block_NV = np.zeros((padded, vocabulary))
+        self._cumulative_NV = np.zeros((padded, vocabulary))
+        self._exceeds_NV = np.zeros((padded, vocabulary), dtype=bool)
+        self._top_N1 = np.zeros((padded, 1))
+        self._target_N1 = np.zeros((padded, 1))
+        self._index_N = np.zeros(padded, dtype=np.int64)
         filled = rows + [SamplingParameters()] * (padded - len(rows))
         temperature_N = np.array([row.temperature for row in filled])
         self._greedy_N = temperature_N == 0
@@ -47,32 +53,45 @@ class Sampler:
         self._truncated = any(k < vocabulary for k in top_k) or bool((self._top_p_N1 < 1).any())
 
     def choose(self, logits_NV: NDArray[np.float32], uniform_N: NDArray[np.float64]) -> list[int]:
+        """As `draw`, as plain numbers."""
+        chosen: list[int] = self.draw(logits_NV, uniform_N).tolist()
+        return chosen
+
+    def draw(
+        self, logits_NV: NDArray[np.float32], uniform_N: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
         """Draw one index per row by inverting the cumulative distribution at `uniform`.
 
         Args:
             logits_NV: float32 [N, V].
             uniform_N: float64 [N] in [0, 1).
 
+        Returns:
+            int64 [N], valid until the next call.
+
         """
-        block_NV = self._block_NV
+        block_NV, cumulative_NV = self._block_NV, self._cumulative_NV
         block_NV[: self._rows] = logits_NV
         # The top comes to 0 first: a temperature near 0 then sends the others to -inf, none to NaN.
-        np.subtract(block_NV, block_NV.max(axis=1, keepdims=True), out=block_NV)
+        np.maximum.reduce(block_NV, axis=1, keepdims=True, out=self._top_N1)
+        np.subtract(block_NV, self._top_N1, out=block_NV)
         if self._scaled:
             with np.errstate(over="ignore"):
                 np.divide(block_NV, self._scale_N1, out=block_NV)
         np.exp(block_NV, out=block_NV)
         if self._truncated:
             self._truncate(block_NV)
-        cumulative_NV = np.cumsum(block_NV, axis=1)[: self._rows]
-        target_N1 = (uniform_N * cumulative_NV[:, -1])[:, None]
+        np.add.accumulate(block_NV, axis=1, out=cumulative_NV)
+        np.multiply(
+            uniform_N, cumulative_NV[: self._rows, -1], out=self._target_N1[: self._rows, 0]
+        )
         # The first index whose cumulative weight exceeds the target; its weight is above zero.
-        index_N = (cumulative_NV > target_N1).argmax(axis=1)
+        np.greater(cumulative_NV, self._target_N1, out=self._exceeds_NV)
+        index_N = self._exceeds_NV.argmax(axis=1, out=self._index_N)[: self._rows]
         if self._any_greedy:
             greedy_N = self._greedy_N[: self._rows]
-            index_N = np.where(greedy_N, logits_NV.argmax(axis=1), index_N)
-        chosen: list[int] = index_N.tolist()
-        return chosen
+            np.copyto(index_N, logits_NV.argmax(axis=1), where=greedy_N)
+        return index_N
 
     def _truncate(self, weight_NV: NDArray[np.float64]) -> None:
         """Zero what lies outside the top k, or outside the smallest set with probability top_p."""

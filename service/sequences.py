@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.sampling import SamplingParameters
 
@@ -22,7 +26,7 @@ class Prompt:
         stops: token sequences that end the text; they are part of what is delivered.
         top_logprobs: how many alternatives to report with each token; None reports none.
         score_prompt: report log-probabilities of the prompt's own tokens as well.
-        stream: deliver each token at once rather than all at the end.
+        stream: deliver tokens as they come rather than all at the end.
 
     """
 
@@ -50,6 +54,12 @@ class Token:
     top: list[tuple[int, float]] | None = None
 
 
+def scored_token(index: int, logprob_V: NDArray[np.float64], top: int) -> Token:
+    """A token with its log-probability [V] in nats and the `top` likeliest ones."""
+    order = np.argsort(-logprob_V, kind="stable")[:top].tolist()
+    return Token(index, float(logprob_V[index]), [(i, float(logprob_V[i])) for i in order])
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
     """Tokens of one sequence as they come: `async for tokens in stream`. Lives on the loop.
@@ -64,6 +74,7 @@ class Stream:
     finish_reason: FinishReason | None = None
     scored: list[Token] = field(default_factory=list)
     cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
     _ready: list[Token] = field(default_factory=list)
     _ended: bool = False
     _told: bool = False
@@ -73,6 +84,8 @@ class Stream:
     def cancel(self) -> None:
         """Take the sequence out at its next step."""
         self.cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     def __aiter__(self) -> Stream:
         return self

@@ -54,6 +54,14 @@ class Settings:
     max_prompt_chars: int = _setting(8192, "longest prompt", minimum=1)
     max_tokens: int = _setting(4096, "most characters a completion may have", minimum=1)
     max_choices: int = _setting(16, "most completions in a request: prompts times n", minimum=1)
+    stream_interval_ms: float = _setting(
+        20.0,
+        "streamed text: the first character at once, then what came together in this time",
+        minimum=0,
+    )
+    cache_mib: int = _setting(
+        0, "answers kept per worker for requests that come again; 0: none", minimum=0
+    )
     request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
     watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
     model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")

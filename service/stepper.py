@@ -1,7 +1,7 @@
 """Continuous batching for text: sequences join and leave the running batch at any step.
 
 One thread per loaded model turns the crank: let newcomers in, read their prompts in chunks, step
-every running sequence by one token, hand the new tokens to the event loop. A sequence's answer
+every running sequence by one token, hand new tokens to the event loop. A sequence's answer
 depends on its own prompt, parameters and seed alone: the recurrent state is one row, prompts are
 cut the same way whoever else is there, and each row draws from its own random sequence.
 
@@ -20,87 +20,85 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from service.block import Block, Graph, Row
 from service.errors import NotReadyError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
-from service.noise import Uniforms
-from service.sampling import Sampler, log_softmax
-from service.sequences import FinishReason, Prompt, Stream, Token
-
-Step = Callable[
-    [NDArray[np.int64], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
-]
-"""token [N, T], state [N, S] -> logits [N, T, V], state [N, S]"""
+from service.sampling import log_softmax
+from service.sequences import FinishReason, Prompt, Stream, Token, scored_token
 
 _CHUNKS = (64, 16, 4, 1)  # a prompt is read in these, largest first: few shapes to warm up
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
 
+_Event = tuple[Stream, list[Token], FinishReason | Exception | None]
 
-class _Row:
-    """A sequence in the thread's hands."""
 
-    __slots__ = ("chunk_start", "made", "state_S", "stream", "tokens", "uniforms")
+class _Reader:
+    """A sequence whose prompt is being read."""
+
+    __slots__ = ("position", "row", "state_S", "stream")
 
     def __init__(self, stream: Stream, state_width: int) -> None:
         self.stream = stream
+        self.row = Row(stream)
         self.state_S = np.zeros(state_width, dtype=np.float32)
-        self.chunk_start = 0
-        self.tokens: list[Token] = []  # not yet delivered
-        self.made: list[int] = []
-        self.uniforms = Uniforms(stream.prompt.seed, stream.prompt.row)
+        self.position = 0
+
+    @property
+    def whole(self) -> bool:
+        return self.position == len(self.stream.prompt.tokens)
 
     def next_chunk(self) -> int:
-        left = len(self.stream.prompt.tokens) - self.chunk_start
+        left = len(self.stream.prompt.tokens) - self.position
         return next(chunk for chunk in _CHUNKS if chunk <= left)
-
-    def finish(self) -> FinishReason | None:
-        prompt = self.stream.prompt
-        for stop in prompt.stops:
-            if tuple(self.made[-len(stop) :]) == stop:
-                return "stop"
-        return "length" if len(self.made) >= prompt.max_tokens else None
 
 
 class Stepper:
     """The text engine of one loaded model.
 
     Args:
-        step: runs the graph; called on the stepper's thread.
+        graph: what is stepped; used on the stepper's thread.
         state_width: S.
         vocabulary: V.
         metrics: the model's series.
         max_batch_rows: most sequences stepped together.
         max_queue_rows: most sequences waiting to join.
+        stream_interval_s: a streaming client gets its first character at once, and then what has
+            come together in this time; 0: after every step.
 
     """
 
     def __init__(
         self,
-        step: Step,
+        graph: Graph,
         *,
         state_width: int,
         vocabulary: int,
         metrics: ModelMetrics,
         max_batch_rows: int,
         max_queue_rows: int,
+        stream_interval_s: float = 0.0,
     ) -> None:
-        self._step = step
+        self._graph = graph
         self._state_width = state_width
-        self._vocabulary = vocabulary
         self._metrics = metrics
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
+        self._stream_interval_s = stream_interval_s
         self._arrivals: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
         self._submitted = 0  # written on the loop
         self._taken = 0  # written on the thread
+        self._told_taken = 0  # written on the loop
         self._rows_per_s = 0.0
         self._last_end_s = time.perf_counter()
         self._closing = False
+        self._cancel_seen = False
         self._waiting: deque[Stream] = deque()
-        self._reading: list[_Row] = []
-        self._running: list[_Row] = []
-        self._state_NS = np.zeros((0, state_width), dtype=np.float32)
-        self._sampler = Sampler([], vocabulary)
-        self._events: list[tuple[Stream, list[Token], FinishReason | None]] = []
+        self._reading: list[_Reader] = []
+        self._block = Block(
+            graph, state_width=state_width, vocabulary=vocabulary, capacity=max_batch_rows
+        )
+        self._deliver_at_s = 0.0
+        self._events: list[_Event] = []
         self._thread = threading.Thread(target=self._turn, name="stepper", daemon=True)
         self._thread.start()
 
@@ -125,9 +123,14 @@ class Stepper:
         if self._closing:
             raise NotReadyError("the model is being closed")
         stream = Stream(prompt, asyncio.get_running_loop(), time.perf_counter())
+        stream.on_cancel = self._see_cancel
         self._submitted += 1
+        self._metrics.add_waiting(1)
         self._arrivals.put(stream)
         return stream
+
+    def _see_cancel(self) -> None:
+        self._cancel_seen = True
 
     def close(self) -> None:
         """Finish what was submitted, then stop the thread; blocks until then."""
@@ -139,187 +142,165 @@ class Stepper:
 
     def _turn(self) -> None:
         open_ = True
-        while open_ or self._waiting or self._reading or self._running:
+        while open_ or self._waiting or self._reading or self._block.rows:
             open_ = self._let_in(open_)
+            if self._cancel_seen:
+                self._drop_cancelled()
             try:
-                self._read_prompts()
-                self._flush()  # first characters do not wait for the step that follows
-                if self._running:
-                    self._step_running()
-            except Exception as error:
+                if self._reading:
+                    self._read_prompts()
+                    self._flush()  # first characters do not wait for the step that follows
+                if self._block.rows:
+                    self._step()
+            except Exception as error:  # nobody may wait for ever for a thread that is gone
                 self._fail_all(error)
             self._flush()
 
     def _let_in(self, open_: bool) -> bool:
         """Take what has arrived; sleep while there is nothing to do."""
-        idle = not (self._waiting or self._reading or self._running)
-        while open_:
-            try:
-                stream = self._arrivals.get(block=idle)
-            except queue.Empty:
-                break
+        idle = not (self._waiting or self._reading or self._block.rows)
+        while open_ and (idle or not self._arrivals.empty()):
+            stream = self._arrivals.get()
             idle = False
             if stream is None:
                 open_ = False
             else:
                 self._waiting.append(stream)
-        if any(stream.cancelled for stream in self._waiting):
-            left = deque(stream for stream in self._waiting if not stream.cancelled)
-            self._taken += len(self._waiting) - len(left)
-            self._waiting = left
-        while self._waiting and len(self._reading) + len(self._running) < self._max_batch_rows:
+        while self._waiting and len(self._reading) + len(self._block.rows) < self._max_batch_rows:
             stream = self._waiting.popleft()
             self._taken += 1
             stream.queue_s = time.perf_counter() - stream.submitted_s
             self._metrics.queue_seconds.observe(stream.queue_s)
-            self._reading.append(_Row(stream, self._state_width))
+            _call(stream.loop, self._tell_taken)
+            self._reading.append(_Reader(stream, self._state_width))
         return open_
 
+    def _tell_taken(self) -> None:
+        """On the loop: bring the metric up to date."""
+        taken = self._taken
+        self._metrics.add_waiting(self._told_taken - taken)
+        self._told_taken = taken
+
+    def _drop_cancelled(self) -> None:
+        self._cancel_seen = False
+        for stream in [stream for stream in self._waiting if stream.cancelled]:
+            self._waiting.remove(stream)
+            self._taken += 1
+            _call(stream.loop, self._tell_taken)
+        self._reading = [reader for reader in self._reading if not reader.stream.cancelled]
+        rows = self._block.rows
+        self._block.leave([place for place, row in enumerate(rows) if row.stream.cancelled])
+
     def _read_prompts(self) -> None:
-        """Read prompts chunk by chunk; rows whose next chunk is as long are read together."""
+        """Read prompts chunk by chunk; those whose next chunk is as long are read together."""
         positions = 0
         while self._reading and positions < _PREFILL_POSITIONS:
-            self._reading = [row for row in self._reading if not row.stream.cancelled]
-            if not self._reading:
-                return
             chunk = self._reading[0].next_chunk()
-            rows = [row for row in self._reading if row.next_chunk() == chunk]
-            self._read_chunk(rows, chunk)
+            readers = [reader for reader in self._reading if reader.next_chunk() == chunk]
+            try:
+                self._read_chunk(readers, chunk)
+            except Exception:
+                # One poisonous prompt must not fail its neighbours: read each alone.
+                for reader in readers:
+                    try:
+                        self._read_chunk([reader], chunk)
+                    except Exception as error:
+                        self._events.append((reader.stream, [], error))
+                        self._reading.remove(reader)
             positions += chunk
-            whole = [row for row in rows if row.chunk_start == len(row.stream.prompt.tokens)]
-            self._reading = [row for row in self._reading if row not in whole]
+            self._reading = [reader for reader in self._reading if not reader.whole]
 
-    def _read_chunk(self, rows: list[_Row], chunk: int) -> None:
+    def _read_chunk(self, readers: list[_Reader], chunk: int) -> None:
         token_NT = np.array(
-            [row.stream.prompt.tokens[row.chunk_start : row.chunk_start + chunk] for row in rows],
+            [it.stream.prompt.tokens[it.position : it.position + chunk] for it in readers],
             dtype=np.int64,
         )
-        logits_NTV, state_NS = self._timed_step(token_NT, np.stack([row.state_S for row in rows]))
-        ready: list[_Row] = []
-        for index, row in enumerate(rows):
-            prompt = row.stream.prompt
-            if prompt.score_prompt:
-                self._score(row, logits_NTV[index])
-            row.state_S = state_NS[index]
-            row.chunk_start += chunk
-            if row.chunk_start == len(prompt.tokens):
-                if prompt.max_tokens == 0:
-                    self._events.append((row.stream, [], "length"))
-                else:
-                    ready.append(row)
-        if ready:
-            last_NV = np.stack([logits_NTV[rows.index(row), -1] for row in ready])
-            sampler = Sampler([row.stream.prompt.sampling for row in ready], self._vocabulary)
-            joining = self._sample(ready, sampler, last_NV)
-            if joining:
-                self._state_NS = np.concatenate(
-                    [self._state_NS, np.stack([row.state_S for row in joining])]
-                )
-                self._running = self._running + joining
-                self._resample()
-
-    @staticmethod
-    def _score(row: _Row, logits_TV: NDArray[np.float32]) -> None:
-        """Log-probabilities of the prompt's own tokens in this chunk and the one after it."""
-        prompt = row.stream.prompt
-        if row.chunk_start == 0:
-            row.stream.scored.append(Token(prompt.tokens[0]))
-        following = prompt.tokens[row.chunk_start + 1 : row.chunk_start + 1 + len(logits_TV)]
-        logprob_TV = log_softmax(logits_TV)
-        for index, logprob_V in zip(following, logprob_TV, strict=False):
-            row.stream.scored.append(_token(index, logprob_V, prompt.top_logprobs or 0))
-
-    def _step_running(self) -> None:
-        if any(row.stream.cancelled for row in self._running):
-            self._keep([not row.stream.cancelled for row in self._running])
-            if not self._running:
-                return
-        token_N1 = np.array([[row.made[-1]] for row in self._running], dtype=np.int64)
-        logits_NTV, self._state_NS = self._timed_step(token_N1, self._state_NS)
-        rows = self._running
-        staying = self._sample(rows, self._sampler, logits_NTV[:, 0])
-        if len(staying) < len(rows):
-            kept = set(map(id, staying))
-            self._keep([id(row) in kept for row in rows])
-
-    def _sample(
-        self, rows: list[_Row], sampler: Sampler, logits_NV: NDArray[np.float32]
-    ) -> list[_Row]:
-        """Draw each row's next token; return the rows that go on."""
-        uniform_N = np.array([row.uniforms.draw() for row in rows])
-        chosen = sampler.choose(logits_NV, uniform_N)
-        logprob_NV = (
-            log_softmax(logits_NV)
-            if any(row.stream.prompt.top_logprobs is not None for row in rows)
-            else None
+        start_s = time.perf_counter()
+        logits_NTV, state_NS = self._graph.run(
+            token_NT, np.stack([reader.state_S for reader in readers])
         )
-        staying: list[_Row] = []
-        for position, (row, index) in enumerate(zip(rows, chosen, strict=True)):
-            top = row.stream.prompt.top_logprobs
-            row.made.append(index)
-            row.tokens.append(
-                Token(index)
-                if logprob_NV is None or top is None
-                else _token(index, logprob_NV[position], top)
-            )
-            finish = row.finish()
-            if finish is None:
-                staying.append(row)
-            else:
-                self._count_end()
-            if finish is not None or row.stream.prompt.stream:
-                self._events.append((row.stream, row.tokens, finish))
-                row.tokens = []
-        return staying
+        self._count_run(len(readers), start_s)
+        for reader, logits_TV, state_S in zip(readers, logits_NTV, state_NS, strict=True):
+            if reader.stream.prompt.score_prompt:
+                _score(reader, logits_TV)
+            reader.state_S = state_S
+            reader.position += chunk
+        self._begin(
+            [(it, logits_TV[-1]) for it, logits_TV in zip(readers, logits_NTV, strict=True)]
+        )
 
-    def _count_end(self) -> None:
+    def _begin(self, read: list[tuple[_Reader, NDArray[np.float32]]]) -> None:
+        """Draw the first token of those whose prompt is read, and let them join."""
+        whole = [(reader, logits_V) for reader, logits_V in read if reader.whole]
+        for reader, _ in whole:
+            if reader.stream.prompt.max_tokens == 0:
+                self._events.append((reader.stream, [], "length"))
+        writing = [pair for pair in whole if pair[0].stream.prompt.max_tokens > 0]
+        if not writing:
+            return
+        readers = {reader.row: reader for reader, _ in writing}
+        going, ended = self._block.first(list(readers), np.stack([v for _, v in writing]))
+        for row in going:
+            self._block.join(row, readers[row].state_S)
+            if row.stream.prompt.stream:
+                self._events.append((row.stream, row.take(), None))
+        for row, reason in ended:
+            self._end(row, reason)
+
+    def _step(self) -> None:
+        start_s = time.perf_counter()
+        rows = len(self._block.rows)
+        ended = self._block.step()
+        self._count_run(rows, start_s)
+        for row, reason in ended:
+            self._end(row, reason)
+        now_s = time.perf_counter()
+        if now_s >= self._deliver_at_s:
+            self._deliver_at_s = now_s + self._stream_interval_s
+            self._block.settle()
+            for row in self._block.rows:
+                if row.stream.prompt.stream and row.fresh:
+                    self._events.append((row.stream, row.take(), None))
+
+    def _fail_all(self, error: Exception) -> None:
+        readers, self._reading = self._reading, []
+        rows = self._block.leave(list(range(len(self._block.rows))))
+        for stream in [it.stream for it in readers] + [row.stream for row in rows]:
+            self._events.append((stream, [], error))
+
+    def _end(self, row: Row, reason: FinishReason | Exception) -> None:
         now_s = time.perf_counter()
         self._rows_per_s += 0.1 * (1.0 / max(now_s - self._last_end_s, 1e-6) - self._rows_per_s)
         self._last_end_s = now_s
+        self._events.append((row.stream, row.take(), reason))
 
-    def _keep(self, mask: list[bool]) -> None:
-        self._running = [row for row, keep in zip(self._running, mask, strict=True) if keep]
-        self._state_NS = self._state_NS[np.array(mask)]
-        self._resample()
-
-    def _resample(self) -> None:
-        self._sampler = Sampler(
-            [row.stream.prompt.sampling for row in self._running], self._vocabulary
-        )
-
-    def _timed_step(
-        self, token_NT: NDArray[np.int64], state_NS: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        start_s = time.perf_counter()
-        result = self._step(token_NT, state_NS)
-        elapsed_s = time.perf_counter() - start_s
-        self._metrics.batch_rows.observe(len(token_NT))
-        self._metrics.inference_seconds.observe(elapsed_s)
-        return result
+    def _count_run(self, rows: int, start_s: float) -> None:
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.inference_seconds.observe(time.perf_counter() - start_s)
 
     def _flush(self) -> None:
-        """Hand this turn's tokens to the loops that wait for them, one call each."""
-        events, self._events = self._events, []
-        if events:
+        """Hand this turn's tokens to the loop that waits for them, in one call."""
+        if self._events:
+            events, self._events = self._events, []
             _call(events[0][0].loop, _deliver, events)
 
-    def _fail_all(self, error: Exception) -> None:
-        rows = self._reading + self._running
-        self._reading, self._running = [], []
-        self._state_NS = self._state_NS[:0]
-        self._resample()
-        for row in rows:
-            _call(row.stream.loop, row.stream.deliver, [], None, error)
+
+def _score(reader: _Reader, logits_TV: NDArray[np.float32]) -> None:
+    """Log-probabilities of the prompt's own tokens in this chunk and the one after it."""
+    prompt, scored = reader.stream.prompt, reader.stream.scored
+    if reader.position == 0:
+        scored.append(Token(prompt.tokens[0]))
+    following = prompt.tokens[reader.position + 1 : reader.position + 1 + len(logits_TV)]
+    for index, logprob_V in zip(following, log_softmax(logits_TV), strict=False):
+        scored.append(scored_token(index, logprob_V, prompt.top_logprobs or 0))
 
 
-def _token(index: int, logprob_V: NDArray[np.float64], top: int) -> Token:
-    order = np.argsort(-logprob_V, kind="stable")[:top].tolist()
-    return Token(index, float(logprob_V[index]), [(i, float(logprob_V[i])) for i in order])
-
-
-def _deliver(events: list[tuple[Stream, list[Token], FinishReason | None]]) -> None:
-    for stream, tokens, finish in events:
-        stream.deliver(tokens, finish)
+def _deliver(events: list[_Event]) -> None:
+    for stream, tokens, reason in events:
+        if isinstance(reason, Exception):
+            stream.deliver([], None, reason)
+        else:
+            stream.deliver(tokens, reason)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

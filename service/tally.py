@@ -94,13 +94,16 @@ class Distribution:
         self._documentation = documentation
         self._label_names = label_names
         self._bounds = [float(bound) for bound in bounds]
-        self._les = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]
+        self._les: list[str] = [
+            floatToGoString(bound)  # type: ignore[no-untyped-call]
+            for bound in (*self._bounds, float("inf"))
+        ]
         self._tallies: dict[Labels, Tally] = {}
         self._flushed: dict[Labels, Tally] = {}
-        self._values: dict[Labels, list[ValueClass]] = {}  # type: ignore[valid-type]
+        self._values: dict[Labels, list[ValueClass]] = {}
         self._shared = shared
         if not shared:
-            REGISTRY.register(self)  # type: ignore[arg-type]
+            REGISTRY.register(self)
 
     def labels(self, *labels: str) -> Tally:
         """The tally of these label values, made when it is first asked for."""
@@ -112,11 +115,11 @@ class Distribution:
                 self._values[labels] = self._open(labels)
         return tally
 
-    def _open(self, labels: Labels) -> list[ValueClass]:  # type: ignore[valid-type]
+    def _open(self, labels: Labels) -> list[ValueClass]:
         """The files' values: a sum, then a count for each bucket."""
 
-        def value(suffix: str, names: Labels, values: Labels) -> ValueClass:  # type: ignore[valid-type]
-            return ValueClass(  # type: ignore[no-untyped-call]
+        def value(suffix: str, names: Labels, values: Labels) -> ValueClass:
+            return ValueClass(
                 "histogram", self._name, self._name + suffix, names, values, self._documentation
             )
 
@@ -131,10 +134,10 @@ class Distribution:
             now, before = self._tallies[labels], self._flushed[labels]
             if now.counts == before.counts:
                 continue
-            values[0].inc(now.total - before.total)  # type: ignore[attr-defined]
+            values[0].inc(now.total - before.total)
             for value, count, old in zip(values[1:], now.counts, before.counts, strict=True):
                 if count != old:
-                    value.inc(count - old)  # type: ignore[attr-defined]
+                    value.inc(count - old)
             before.counts, before.total = list(now.counts), now.total
 
     def collect(self) -> Iterable[Metric]:

@@ -26,7 +26,7 @@ class Bytes(Response):
 
     def __init__(
         self,
-        body: bytes | bytearray,
+        body: bytes | memoryview,
         status: int = 200,
         *,
         media_type: bytes,

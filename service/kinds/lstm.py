@@ -23,6 +23,7 @@ from service.http.writing import Completion, EventStream, within
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
+from service.session import Session
 from service.settings import Settings
 from service.stepper import Stepper
 from service.vocabulary import Vocabulary
@@ -43,6 +44,31 @@ class Continuation(TypedDict):
     finish_reason: str
 
 
+class _Recurrence:
+    """A session as what the stepper steps."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(
+        self, token_NT: NDArray[np.int64], state_NS: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        outputs = self._session.run({"token": token_NT, "state": state_NS})
+        return outputs["logits"], outputs["state_out"]
+
+    def bind(
+        self,
+        token_N1: NDArray[np.int64],
+        state_NS: NDArray[np.float32],
+        logits_N1V: NDArray[np.float32],
+        state_out_NS: NDArray[np.float32],
+    ) -> Callable[[], None]:
+        return self._session.bind(
+            {"token": token_N1, "state": state_NS},
+            {"logits": logits_N1V, "state_out": state_out_NS},
+        )
+
+
 class Lstm(Kind):
     """A character model: `token` [N, T], `state` [N, S] -> `logits` [N, T, V], `state_out`."""
 
@@ -54,21 +80,14 @@ class Lstm(Kind):
         super().__init__(model, bench)
         self.vocabulary = Vocabulary(model.manifest.vocabulary)
         (state_width,) = fixed_axes(model.manifest.input("state"), 1)
-        run = model.session.run
-
-        def step(
-            token_NT: NDArray[np.int64], state_NS: NDArray[np.float32]
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            outputs = run({"token": token_NT, "state": state_NS}, ("logits", "state_out"))
-            return outputs["logits"], outputs["state_out"]
-
         self.stepper = Stepper(
-            step,
+            _Recurrence(model.session),
             state_width=state_width,
             vocabulary=len(self.vocabulary),
             metrics=bench.metrics,
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
+            stream_interval_s=bench.settings.stream_interval_ms / 1000,
         )
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +51,7 @@ class Graph:
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
-    def step(
+    def run(
         self, token_NT: NDArray[np.int64], state_NS: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         assert token_NT.dtype == np.int64
@@ -73,6 +74,18 @@ class Graph:
             state_out_NS[row] = state_S
         return logits_NTV, state_out_NS
 
+    def bind(
+        self,
+        token_N1: NDArray[np.int64],
+        state_NS: NDArray[np.float32],
+        logits_N1V: NDArray[np.float32],
+        state_out_NS: NDArray[np.float32],
+    ) -> Callable[[], None]:
+        def step() -> None:
+            logits_N1V[:], state_out_NS[:] = self.run(token_N1, state_NS)
+
+        return step
+
 
 @dataclass
 class Written:
@@ -92,7 +105,7 @@ def write_alone(prompt: Prompt) -> Written:
         left = len(prompt.tokens) - position
         chunk = max(size for size in (64, 16, 4, 1) if size <= left)
         part = np.array([prompt.tokens[position : position + chunk]], dtype=np.int64)
-        logits_NTV, state_NS = graph.step(part, state_NS)
+        logits_NTV, state_NS = graph.run(part, state_NS)
         rows.append(logits_NTV[0])
         position += chunk
     logits_TV = np.concatenate(rows)
@@ -105,7 +118,7 @@ def write_alone(prompt: Prompt) -> Written:
     made: list[Token] = []
     logits_V = logits_TV[-1]
     while len(made) < prompt.max_tokens:
-        (index,) = sampler.choose(logits_V[None], np.array([uniforms.draw()]))
+        (index,) = sampler.choose(logits_V[None], uniforms.take(1))
         if prompt.top_logprobs is None:
             made.append(Token(index))
         else:
@@ -113,7 +126,7 @@ def write_alone(prompt: Prompt) -> Written:
         text = tuple(one.index for one in made)
         if any(text[len(text) - len(stop) :] == stop for stop in prompt.stops):
             return Written(made, "stop", scored)
-        logits_NTV, state_NS = graph.step(np.array([[index]], dtype=np.int64), state_NS)
+        logits_NTV, state_NS = graph.run(np.array([[index]], dtype=np.int64), state_NS)
         logits_V = logits_NTV[0, 0]
     return Written(made, "length", scored)
 

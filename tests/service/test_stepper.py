@@ -41,15 +41,18 @@ Make = Callable[..., tuple[Graph, Stepper]]
 def make() -> Iterator[Make]:
     made: list[tuple[Graph, Stepper]] = []
 
-    def build(*, batch: int = 64, queue: int = 1024) -> tuple[Graph, Stepper]:
+    def build(
+        *, batch: int = 64, queue: int = 1024, interval_s: float = 0.0
+    ) -> tuple[Graph, Stepper]:
         graph = Graph()
         stepper = Stepper(
-            graph.step,
+            graph,
             state_width=STATE,
             vocabulary=VOCABULARY,
             metrics=ModelMetrics("test"),
             max_batch_rows=batch,
             max_queue_rows=queue,
+            stream_interval_s=interval_s,
         )
         made.append((graph, stepper))
         return graph, stepper
@@ -230,17 +233,48 @@ async def test_an_error_fails_those_in_flight_and_no_one_after(make: Make) -> No
     assert stepper.queued_rows == 0
 
 
-async def test_an_error_fails_the_running_ones_as_well(make: Make) -> None:
+async def test_a_poisonous_prompt_fails_alone(make: Make) -> None:
     graph, stepper = make()
     clean = never_poisonous()
-    running = stepper.submit(replace(clean, max_tokens=20_000, stream=True))
-    await anext(aiter(running))
+    running = stepper.submit(replace(clean, max_tokens=200, stream=True))
+    begun = await anext(running)
     graph.armed = True
+    graph.gate.clear()
+    bad = stepper.submit(replace(clean, tokens=(POISON,)))
+    beside = stepper.submit(clean)
+    graph.gate.set()
     with pytest.raises(ValueError, match="poison"):
-        await collect(stepper.submit(replace(clean, tokens=(POISON,))))
+        await collect(bad)
+    assert await asyncio.wait_for(collect(beside), 30) == write_alone(clean)
+    rest = await asyncio.wait_for(collect(running), 30)
+    assert begun + rest.tokens == write_alone(replace(clean, max_tokens=200)).tokens
+
+
+async def test_a_row_that_turns_poisonous_fails_alone(make: Make) -> None:
+    """Greedy text comes upon the token that an armed graph fails on; its neighbour does not."""
+    graph, stepper = make()
+    graph.armed = True
+    clean = replace(never_poisonous(), max_tokens=100)
+    turning = next(
+        prompt
+        for prompt in (replace(SIMPLE, seed=seed) for seed in range(100))
+        if POISON in [one.index for one in write_alone(prompt).tokens[:-1]]
+    )
+    streams = [stepper.submit(prompt) for prompt in (clean, turning, clean)]
     with pytest.raises(ValueError, match="poison"):
-        await collect(running)
-    assert await asyncio.wait_for(collect(stepper.submit(clean)), 30) == write_alone(clean)
+        await collect(streams[1])
+    for stream in (streams[0], streams[2]):
+        assert await asyncio.wait_for(collect(stream), 30) == write_alone(clean)
+
+
+async def test_tokens_come_together_in_an_interval(make: Make) -> None:
+    """The first at once, the rest in few bundles: none is lost."""
+    _, stepper = make(interval_s=0.05)
+    prompt = replace(SIMPLE, max_tokens=300, stream=True)
+    batches = [batch async for batch in stepper.submit(prompt)]
+    assert len(batches[0]) < 20
+    assert len(batches) < 100
+    assert [one for batch in batches for one in batch] == write_alone(prompt).tokens
 
 
 async def test_close_finishes_what_was_submitted(make: Make) -> None:
