@@ -14,8 +14,9 @@ import os
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from watchfiles import Change, awatch
 
 from service.errors import ContractError, NotReadyError, UnknownNameError
@@ -23,7 +24,6 @@ from service.registry import Registry
 from service.store import Store
 
 log = logging.getLogger("triptych.repository")
-_LOADED, _UNLOADED = "loaded", "unloaded"
 
 
 def index(registry: Registry, store: Store, *, ready: bool) -> list[dict[str, Any]]:
@@ -66,6 +66,18 @@ def shared_folder() -> Path:
     return Path(metrics) / "control" if metrics else Path(tempfile.mkdtemp(prefix="triptych-"))
 
 
+class _Word(msgspec.Struct, frozen=True):
+    """The last that was asked of a model. Every asking has a `mark` of its own."""
+
+    wanted: Literal["loaded", "unloaded"]
+    mark: str
+    unload: str = ""
+    """The mark of the last unloading: who missed it has still to forget what it serves."""
+
+
+_word = msgspec.json.Decoder(_Word)
+
+
 class Control:
     """Loads and unloads, on every worker that shares `folder`. Used from one event loop only."""
 
@@ -73,7 +85,7 @@ class Control:
         self._registry = registry
         self._store = store
         self._folder = folder
-        self._done: dict[str, str] = {}
+        self._done: dict[str, _Word] = {}
         """The last word that this worker acted on, by model."""
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -81,9 +93,8 @@ class Control:
         """Before the models load: leave out those that were unloaded before this worker came."""
         for path in self._folder.iterdir():
             if not path.name.startswith("."):
-                word = path.read_text(encoding="utf-8")
-                self._done[path.name] = word
-                if word.startswith(_UNLOADED):
+                self._done[path.name] = word = _word.decode(path.read_bytes())
+                if word.wanted == "unloaded":
                     self._registry.unloaded.add(path.name)
 
     async def follow(self) -> None:
@@ -107,32 +118,39 @@ class Control:
             NotReadyError: the version cannot be served; the message says why.
 
         """
-        self._leave_word(name, _LOADED)
+        self._leave_word(name, "loaded")
         if not await self._obey(name):
-            raise NotReadyError(f"{name} is not served: {self._registry.problems.get(name)}")
+            why = self._registry.problems.get(name, "it was unloaded again")
+            raise NotReadyError(f"{name} is not served: {why}")
 
     async def unload(self, name: str) -> None:
         """Serve the model no more; requests in flight finish. Raises UnknownNameError."""
-        self._leave_word(name, _UNLOADED)
+        self._leave_word(name, "unloaded")
         await self._obey(name)
 
-    def _leave_word(self, name: str, wanted: str) -> None:
+    def _leave_word(self, name: str, wanted: Literal["loaded", "unloaded"]) -> None:
         known = _names(self._registry, self._store)
         if name not in known:
             raise UnknownNameError(
                 f"the store has no model {name!r}; there is {', '.join(known) or 'none'}"
             )
-        partial = self._folder / f".{name}-{uuid.uuid4().hex}"
-        partial.write_text(f"{wanted} {uuid.uuid4().hex}", encoding="utf-8")
-        partial.replace(self._folder / name)
+        path = self._folder / name
+        mark = uuid.uuid4().hex
+        if wanted == "unloaded":
+            unload = mark
+        else:
+            unload = _word.decode(path.read_bytes()).unload if path.exists() else ""
+        partial = self._folder / f".{mark}"
+        partial.write_bytes(msgspec.json.encode(_Word(wanted, mark, unload)))
+        partial.replace(path)
 
     async def _obey(self, name: str) -> bool:
         """Do what the last word says, once; True unless loading failed."""
-        word = (self._folder / name).read_text(encoding="utf-8")
-        if self._done.get(name) == word:
+        word = _word.decode((self._folder / name).read_bytes())
+        done = self._done.get(name)
+        if done == word:
             return True
         self._done[name] = word
-        if word.startswith(_UNLOADED):
+        if word.unload and (done is None or done.unload != word.unload):
             await self._registry.unload(name)
-            return True
-        return await self._registry.load(name)
+        return word.wanted == "unloaded" or await self._registry.load(name)

@@ -47,13 +47,22 @@ class _Change(msgspec.Struct, forbid_unknown_fields=True):
 
 _index_decoder = msgspec.json.Decoder(_Index)
 _change_decoder = msgspec.json.Decoder(_Change)
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def routes(runtime: Runtime) -> Sequence[Route]:
     """Everything under `/v2`."""
     found = [*_server_routes(runtime), *_model_routes(runtime), *_repository_routes(runtime)]
-    return [*found, Route("/v2/{rest:path}", _otherwise(found), methods=_METHODS)]
+    refuse = _otherwise(found)
+    return [
+        *found,
+        *(
+            Route(route.path, refuse, methods=sorted(_METHODS - (route.methods or set())))
+            for route in found
+            if "{" not in route.path
+        ),
+        Route("/v2/{rest:path}", refuse, methods=sorted(_METHODS)),
+    ]
 
 
 def _server_routes(runtime: Runtime) -> list[Route]:
