@@ -94,13 +94,13 @@ class Block:
         self._uniform_NB = np.zeros((capacity, _UNIFORMS))
         self._history_NH = np.zeros((capacity, _HISTORY), dtype=np.int64)
         self._steps: dict[tuple[int, int], Callable[[], None]] = {}
-        self._sampler = Sampler([], vocabulary)
         self._watched: list[int] = []
         self._turn = 0  # which block of states is read next
         self._clock = 0  # steps made
         self._settled_at = 0
         self._attend_at = 0
         self.rows: list[Row] = []
+        self._regroup()
 
     # --- joining and leaving --------------------------------------------------------------
 
@@ -160,6 +160,9 @@ class Block:
         rows = self.rows
         self._sampler = Sampler([row.stream.prompt.sampling for row in rows], self._vocabulary)
         self._watched = [place for place, row in enumerate(rows) if row.watched]
+        count = len(rows)
+        self._logits_NV = self._logits_N1V[:count, 0]
+        self._index_N = self._token_N1[:count, 0]
         self._look_ahead()
 
     def _refill(self, place: int) -> None:
@@ -183,15 +186,14 @@ class Block:
         count = len(self.rows)
         failed = self._run(count)
         self._turn ^= 1
-        logits_NV = self._logits_N1V[:count, 0]
         uniform_N = self._uniform_NB[:count, self._clock % _UNIFORMS]
-        index_N = self._sampler.draw(logits_NV, uniform_N)
-        self._token_N1[:count, 0] = index_N
+        index_N = self._sampler.draw(self._logits_NV, uniform_N)
+        self._index_N[:] = index_N
         self._history_NH[:count, self._clock - self._settled_at] = index_N
         self._clock += 1
         ended: dict[int, FinishReason | Exception] = {}
         if self._watched:
-            self._watch(logits_NV, ended)
+            self._watch(self._logits_NV, ended)
         if self._clock >= self._attend_at:
             self._attend(ended)
         ended.update(failed)

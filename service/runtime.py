@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from service import metrics
+from service.errors import SettingsError
 from service.lanes import Lanes
 from service.oip.repository import Control, shared_folder
 from service.registry import Registry
@@ -14,20 +18,49 @@ from service.session import Arena, Session, check_provider
 from service.settings import Settings
 from service.store import Store
 
+if TYPE_CHECKING:
+    from service.oip.grpc_server import GrpcServer
+
 
 def preflight(settings: Settings) -> None:
     """Find out, before any worker starts, whether the provider works on this machine.
 
     A CUDA build of onnxruntime lists its provider even where the driver is missing; loading a
-    graph tells. Raises SettingsError.
+    graph tells. Likewise gRPC's packages and its port. Raises SettingsError.
     """
     check_provider(settings.provider)
+    if settings.grpc_port:
+        check_grpc(settings.grpc_host, settings.grpc_port)
     if settings.provider == "cuda":
         store = Store(settings.store)
         for name in store.names()[:1]:
             version = store.current(name)
             manifest = store.verified(name, version)
             Session(store.folder(name, version) / manifest.graph, provider="cuda")
+
+
+def check_grpc(host: str, port: int) -> None:
+    """Raise SettingsError unless gRPC is installed and the port is free."""
+    try:
+        import_module("service.oip.grpc_server")
+    except ImportError as error:
+        raise SettingsError(
+            f"TRIPTYCH_GRPC_PORT needs the grpc extra (pip install 'triptych[grpc]'): {error}",
+            field="TRIPTYCH_GRPC_PORT",
+        ) from error
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind) as listener:
+            # As servers do: connections that linger from the last one are no hindrance.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"TRIPTYCH_GRPC_PORT={port}: {host} cannot listen on it: {error}",
+            field="TRIPTYCH_GRPC_PORT",
+        ) from error
 
 
 class Runtime:
@@ -51,12 +84,19 @@ class Runtime:
         """Loads and unloads models on every worker; None where clients may not."""
         self.decoders = ThreadPoolExecutor(settings.lanes, thread_name_prefix="decode")
         """Where large images are decoded, off the event loop."""
+        self._grpc: GrpcServer | None = None
         self._life: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to load, and then to follow the store."""
         metrics.forget_dead_workers()
         self._life = asyncio.create_task(self._live())
+        if self.settings.grpc_port:
+            # Here, not above: its packages are needed only where it is on.
+            from service.oip.grpc_server import GrpcServer  # noqa: PLC0415
+
+            self._grpc = GrpcServer(self)
+            await self._grpc.start()
 
     async def _live(self) -> None:
         # Watch first: a version published while the models load must not go unnoticed.
@@ -70,7 +110,9 @@ class Runtime:
             group.create_task(self.registry.open())
 
     async def close(self) -> None:
-        """Stop following, close every model, stop the threads."""
+        """Let gRPC calls end, stop following, close every model, stop the threads."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         if self._life is not None:
             self._life.cancel()
             with contextlib.suppress(asyncio.CancelledError):

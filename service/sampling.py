@@ -1,8 +1,8 @@
 """From logits to characters: temperature, top-k and top-p over a whole batch at once.
 
-Every operation is row-wise, and the working block is padded to a multiple of 8 rows: numpy's
-vector loops then never reach a scalar tail, whose last bits could differ, so that a row's
-result does not depend on how many rows stand beside it.
+Every operation is row-wise, and rows are padded to a multiple of 8 columns of no weight: numpy's
+vector loops then never reach a scalar tail, whose last bits could differ, so that a row's result
+does not depend on how many rows stand beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_PAD_ROWS = 8
+_LANES = 8  # float64 in the widest vector registers
+
+
+def _padded(vocabulary: int) -> int:
+    return -(-vocabulary // _LANES) * _LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +35,27 @@ class Sampler:
     """Parameters of the rows of a batch as columns, rebuilt when rows join or leave."""
 
     def __init__(self, rows: list[SamplingParameters], vocabulary: int) -> None:
-        self._rows = len(rows)
-        padded = -(-len(rows) // _PAD_ROWS) * _PAD_ROWS
-        # Everything a step writes to is made once.
-        self._block_NV = np.zeros((padded, vocabulary))
-        self._cumulative_NV = np.zeros((padded, vocabulary))
-        self._exceeds_NV = np.zeros((padded, vocabulary), dtype=bool)
-        self._top_N1 = np.zeros((padded, 1))
-        self._target_N1 = np.zeros((padded, 1))
-        self._index_N = np.zeros(padded, dtype=np.int64)
-        filled = rows + [SamplingParameters()] * (padded - len(rows))
-        temperature_N = np.array([row.temperature for row in filled])
+        count, columns = len(rows), _padded(vocabulary)
+        # Everything a step writes to is made once. The padding is -inf: it never gets any weight.
+        self._block_NC = np.zeros((count, columns))
+        self._logits_NV = self._block_NC[:, :vocabulary]
+        self._padding_NP = self._block_NC[:, vocabulary:]
+        self._cumulative_NC = np.zeros((count, columns))
+        self._total_N = self._cumulative_NC[:, -1]
+        self._exceeds_NC = np.zeros((count, columns), dtype=bool)
+        self._top_N1 = np.zeros((count, 1))
+        self._target_N1 = np.zeros((count, 1))
+        self._target_N = self._target_N1[:, 0]
+        self._index_N = np.zeros(count, dtype=np.int64)
+        temperature_N = np.array([row.temperature for row in rows])
         self._greedy_N = temperature_N == 0
         self._any_greedy = bool(self._greedy_N.any())
         scale_N = np.where(self._greedy_N, 1.0, temperature_N)
         self._scale_N1 = scale_N[:, None]
         self._scaled = bool((scale_N != 1.0).any())
-        top_k = [row.top_k if 0 < row.top_k < vocabulary else vocabulary for row in filled]
+        top_k = [row.top_k if 0 < row.top_k < vocabulary else vocabulary for row in rows]
         self._top_k_N1 = np.array(top_k)[:, None]
-        self._top_p_N1 = np.array([row.top_p for row in filled])[:, None]
+        self._top_p_N1 = np.array([row.top_p for row in rows])[:, None]
         self._truncated = any(k < vocabulary for k in top_k) or bool((self._top_p_N1 < 1).any())
 
     def choose(self, logits_NV: NDArray[np.float32], uniform_N: NDArray[np.float64]) -> list[int]:
@@ -70,27 +76,25 @@ class Sampler:
             int64 [N], valid until the next call.
 
         """
-        block_NV, cumulative_NV = self._block_NV, self._cumulative_NV
-        block_NV[: self._rows] = logits_NV
+        block_NC = self._block_NC
+        self._logits_NV[:] = logits_NV
+        self._padding_NP[:] = -np.inf
         # The top comes to 0 first: a temperature near 0 then sends the others to -inf, none to NaN.
-        np.maximum.reduce(block_NV, axis=1, keepdims=True, out=self._top_N1)
-        np.subtract(block_NV, self._top_N1, out=block_NV)
+        np.maximum.reduce(block_NC, axis=1, keepdims=True, out=self._top_N1)
+        np.subtract(block_NC, self._top_N1, out=block_NC)
         if self._scaled:
             with np.errstate(over="ignore"):
-                np.divide(block_NV, self._scale_N1, out=block_NV)
-        np.exp(block_NV, out=block_NV)
+                np.divide(block_NC, self._scale_N1, out=block_NC)
+        np.exp(block_NC, out=block_NC)
         if self._truncated:
-            self._truncate(block_NV)
-        np.add.accumulate(block_NV, axis=1, out=cumulative_NV)
-        np.multiply(
-            uniform_N, cumulative_NV[: self._rows, -1], out=self._target_N1[: self._rows, 0]
-        )
+            self._truncate(block_NC)
+        np.add.accumulate(block_NC, axis=1, out=self._cumulative_NC)
+        np.multiply(uniform_N, self._total_N, out=self._target_N)
         # The first index whose cumulative weight exceeds the target; its weight is above zero.
-        np.greater(cumulative_NV, self._target_N1, out=self._exceeds_NV)
-        index_N = self._exceeds_NV.argmax(axis=1, out=self._index_N)[: self._rows]
+        np.greater(self._cumulative_NC, self._target_N1, out=self._exceeds_NC)
+        index_N = self._exceeds_NC.argmax(axis=1, out=self._index_N)
         if self._any_greedy:
-            greedy_N = self._greedy_N[: self._rows]
-            np.copyto(index_N, logits_NV.argmax(axis=1), where=greedy_N)
+            np.copyto(index_N, logits_NV.argmax(axis=1), where=self._greedy_N)
         return index_N
 
     def _truncate(self, weight_NV: NDArray[np.float64]) -> None:
@@ -109,10 +113,10 @@ class Sampler:
 
 def log_softmax(logits_NV: NDArray[np.float32]) -> NDArray[np.float64]:
     """Natural log of the softmax over the last axis, float64 [N, V]."""
-    rows = len(logits_NV)
-    padded = np.zeros((-(-rows // _PAD_ROWS) * _PAD_ROWS, logits_NV.shape[1]))
-    padded[:rows] = logits_NV
-    shifted_NV = padded - padded.max(axis=1, keepdims=True)
-    normaliser_N1 = np.log(np.exp(shifted_NV).sum(axis=1, keepdims=True))
-    result: NDArray[np.float64] = (shifted_NV - normaliser_N1)[:rows]
+    rows, vocabulary = logits_NV.shape
+    block_NC = np.full((rows, _padded(vocabulary)), -np.inf)
+    block_NC[:, :vocabulary] = logits_NV
+    block_NC -= block_NC.max(axis=1, keepdims=True)
+    normaliser_N1 = np.log(np.exp(block_NC).sum(axis=1, keepdims=True))
+    result: NDArray[np.float64] = (block_NC - normaliser_N1)[:, :vocabulary]
     return result

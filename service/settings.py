@@ -64,6 +64,10 @@ class Settings:
     )
     request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
     watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
+    grpc_port: int = _setting(
+        0, "port of the Open Inference Protocol over gRPC; 0: off; needs the grpc extra", minimum=0
+    )
+    grpc_host: str = _setting("127.0.0.1", "address that the gRPC port listens on")
     model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")
 
     @property
@@ -106,7 +110,13 @@ class Settings:
 
 
 def _parse(annotation: Any, text: str) -> Any:
-    types: dict[str, Any] = {"int": int, "float": float, "bool": bool, "Provider": Provider}
+    types: dict[str, Any] = {
+        "int": int,
+        "str": str,
+        "float": float,
+        "bool": bool,
+        "Provider": Provider,
+    }
     if annotation == "Path":
         if not text:
             raise ValueError("is empty")

@@ -26,7 +26,8 @@ from service.metrics import ModelMetrics
 from service.sampling import log_softmax
 from service.sequences import FinishReason, Prompt, Stream, Token, scored_token
 
-_CHUNKS = (64, 16, 4, 1)  # a prompt is read in these, largest first: few shapes to warm up
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+"""A prompt is read in these, largest first, so that prompts of all lengths share batches."""
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
 
 _Event = tuple[Stream, list[Token], FinishReason | Exception | None]

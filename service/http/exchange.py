@@ -135,6 +135,12 @@ def timeout_s(request: Request, settings: Settings) -> float:
     return min(asked_s, settings.request_timeout_s) if settings.request_timeout_s else asked_s
 
 
+def stream_limit_s(request: Request, settings: Settings) -> float:
+    """How long a stream may last: what `x-request-timeout-ms` says, 0 (for ever) without it."""
+    asked = header_of(request, b"x-request-timeout-ms") is not None
+    return timeout_s(request, settings) if asked else 0.0
+
+
 def priority_of(request: Request) -> int:
     """How urgent the request is: its `x-request-priority` header, 2 unless it says otherwise.
 

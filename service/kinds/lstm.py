@@ -18,7 +18,7 @@ from service.contract import Manifest
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest
-from service.http.exchange import abandoned_on_disconnect, framed, timeout_s
+from service.http.exchange import abandoned_on_disconnect, framed, stream_limit_s, timeout_s
 from service.http.writing import Completion, EventStream, within
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
@@ -129,7 +129,14 @@ class Lstm(Kind):
                 # The first event before the status: what fails before it is a proper error.
                 first = await within(deadline_s, anext(events))
                 meter.deferred = True
-                return EventStream(first, events, meter, stack.pop_all(), job.headers())
+                return EventStream(
+                    first,
+                    events,
+                    meter,
+                    stack.pop_all(),
+                    job.headers(),
+                    limit_s=stream_limit_s(request, settings),
+                )
 
         return [Route("/v1/completions", framed("completions", completions), methods=["POST"])]
 

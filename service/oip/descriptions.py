@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version as installed
 from typing import Any
 
+from service.batcher import PRIORITIES, USUAL
 from service.contract import GRAPH_FILE, Manifest, TensorSpec
 from service.oip.tensors import DATATYPES
 from service.settings import Settings
@@ -24,7 +25,7 @@ EXTENSIONS = (
 
 def server_metadata() -> dict[str, Any]:
     """Name, version and extensions."""
-    return {"name": "triptych", "version": installed("triptych"), "extensions": EXTENSIONS}
+    return {"name": "triptych", "version": installed("triptych"), "extensions": list(EXTENSIONS)}
 
 
 def model_metadata(manifest: Manifest) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def model_config(manifest: Manifest, settings: Settings) -> dict[str, Any]:
         },
         "dynamic_batching": {
             "max_queue_delay_microseconds": 0,
+            "priority_levels": len(PRIORITIES),
+            "default_priority_level": USUAL,
             "default_queue_policy": {"max_queue_size": settings.max_queue_rows},
         },
     }

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 from watchfiles import Change, awatch
 
-from service.errors import ContractError, NotReadyError, UnknownNameError
+from service.errors import ContractError, DisabledError, NotReadyError, UnknownNameError
 from service.registry import Registry
 from service.store import Store
 
@@ -154,3 +154,13 @@ class Control:
         if word.unload and (done is None or done.unload != word.unload):
             await self._registry.unload(name)
         return word.wanted == "unloaded" or await self._registry.load(name)
+
+
+def control_of(control: Control | None) -> Control:
+    """What loads and unloads models; raises DisabledError where clients may not."""
+    if control is None:
+        raise DisabledError(
+            "loading and unloading models is off here; its operator sets "
+            "TRIPTYCH_MODEL_CONTROL=true to allow it"
+        )
+    return control

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from service.errors import (
-    DisabledError,
     MethodNotAllowedError,
     TriptychError,
     UnknownNameError,
@@ -31,7 +30,7 @@ from service.oip.bodies import read_inflated, split, tensor_answer
 from service.oip.descriptions import EXTENSIONS, model_config, model_metadata, server_metadata
 from service.oip.generation import generate
 from service.oip.inference import infer
-from service.oip.repository import Control, index
+from service.oip.repository import control_of, index
 from service.oip.requests import Parameters, check_parameters, parse, render
 from service.oip.statistics import statistics
 from service.runtime import Runtime
@@ -95,13 +94,13 @@ def _repository_routes(runtime: Runtime) -> list[Route]:
         return json_answer(index(registry, runtime.store, ready=asked.ready))
 
     async def load(request: Request, _: RequestMeter) -> Response:
-        control = control_of(runtime)
+        control = control_of(runtime.control)
         await read_change(request, ())
         await control.load(request.path_params["model"])
         return json_answer({})
 
     async def unload(request: Request, _: RequestMeter) -> Response:
-        control = control_of(runtime)
+        control = control_of(runtime.control)
         await read_change(request, ("unload_dependents",))  # no model here has any
         await control.unload(request.path_params["model"])
         return json_answer({})
@@ -120,16 +119,6 @@ def _repository_routes(runtime: Runtime) -> list[Route]:
         route("models/{model}/load", load),
         route("models/{model}/unload", unload),
     ]
-
-
-def control_of(runtime: Runtime) -> Control:
-    """What loads and unloads models; raises DisabledError where clients may not."""
-    if runtime.control is None:
-        raise DisabledError(
-            "loading and unloading models is off here; its operator sets "
-            "TRIPTYCH_MODEL_CONTROL=true to allow it"
-        )
-    return runtime.control
 
 
 def _model_routes(runtime: Runtime) -> list[Route]:

@@ -92,6 +92,24 @@ def _brackets(data: bytes | memoryview) -> int:
     return depth
 
 
+def from_elements(
+    spec: TensorSpec, shape: Sequence[int], elements: Sequence[float]
+) -> NDArray[Any]:
+    """Make an array of a message's elements, flat and in row-major order.
+
+    Raises InvalidInputError for another number of them, and for one beyond the dtype.
+    """
+    if len(elements) != math.prod(shape):
+        raise InvalidInputError(
+            f"{spec.name}: {len(elements)} elements; shape {list(shape)} has {math.prod(shape)}",
+            field=spec.name,
+        )
+    try:
+        return np.array(elements, dtype=_WIRE[spec.dtype]).reshape(shape)
+    except OverflowError as error:
+        raise InvalidInputError(f"{spec.name}: {error}", field=spec.name) from error
+
+
 def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -> NDArray[Any]:
     """View `data` as an array; it is copied only where its address does not suit the dtype.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.metrics import FLUSH_S
+
 
 def requests_by_worker(home: Path) -> dict[int, int]:
     """Requests answered, by the worker's process id."""
+    time.sleep(2 * FLUSH_S)  # until what was counted is written
     folder = home / "prometheus_multiproc_dir"
     counted: dict[int, int] = {}
     for path in folder.glob("counter_*.db"):

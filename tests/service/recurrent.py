@@ -103,7 +103,7 @@ def write_alone(prompt: Prompt) -> Written:
     position, rows = 0, []
     while position < len(prompt.tokens):
         left = len(prompt.tokens) - position
-        chunk = max(size for size in (64, 16, 4, 1) if size <= left)
+        chunk = max(size for size in (64, 32, 16, 8, 4, 2, 1) if size <= left)
         part = np.array([prompt.tokens[position : position + chunk]], dtype=np.int64)
         logits_NTV, state_NS = graph.run(part, state_NS)
         rows.append(logits_NTV[0])

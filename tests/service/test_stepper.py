@@ -120,8 +120,7 @@ async def test_tokens_are_streamed_as_they_come(make: Make) -> None:
     turnstile = graph.gate = Turnstile()
     prompt = replace(SIMPLE, max_tokens=30, stream=True)
     stream = stepper.submit(prompt)
-    for _ in prompt.tokens[1:]:  # so short a prompt is read token by token
-        turnstile.admit()
+    turnstile.admit()  # three tokens are read as two and one
     batches = []
     for _ in range(prompt.max_tokens):
         turnstile.admit()
@@ -268,11 +267,10 @@ async def test_a_row_that_turns_poisonous_fails_alone(make: Make) -> None:
 
 
 async def test_tokens_come_together_in_an_interval(make: Make) -> None:
-    """The first at once, the rest in few bundles: none is lost."""
+    """In few bundles, of which none is lost."""
     _, stepper = make(interval_s=0.05)
     prompt = replace(SIMPLE, max_tokens=300, stream=True)
     batches = [batch async for batch in stepper.submit(prompt)]
-    assert len(batches[0]) < 20
     assert len(batches) < 100
     assert [one for batch in batches for one in batch] == write_alone(prompt).tokens
 
