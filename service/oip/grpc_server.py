@@ -1,0 +1,67 @@
+"""The gRPC server of a worker, on the event loop that HTTP has.
+
+Workers share the port (SO_REUSEPORT); the kernel spreads connections over them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.message_factory import GetMessageClass
+
+from service.errors import SettingsError
+from service.oip import grpc_service_pb2 as pb2
+from service.oip.grpc_calls import Calls
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
+
+_SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+
+
+class GrpcServer:
+    """Serves a worker's models from `start` to `stop`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._settings = settings = runtime.settings
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 1),
+            ]
+        )
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(_SERVICE.full_name, _handlers(Calls(runtime)))]
+        )
+
+    async def start(self) -> None:
+        """Listen; raises SettingsError if the port cannot be had."""
+        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SettingsError(f"gRPC cannot listen on {address}: {error}") from error
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Take no more calls, and end when those in flight have ended."""
+        await self._server.stop(self._settings.request_timeout_s or None)
+
+
+def _handlers(calls: Calls) -> dict[str, grpc.RpcMethodHandler]:
+    """A handler for each call of the .proto."""
+    handlers = {}
+    for method in _SERVICE.methods:
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if method.client_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = make(
+            getattr(calls, method.name),
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        )
+    return handlers
