@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from service.contract import GOLDEN_FILE, Manifest, TensorSpec
 from service.errors import ContractError, GoldenMismatchError
-from service.session import Arrays, Provider, Session, random_arrays
+from service.invariance import Invariance, warm
+from service.session import Arrays, Provider, Session
 from service.store import Store
 
 
@@ -26,6 +27,8 @@ class LoadedModel:
     manifest: Manifest
     session: Session
     folder: Path
+    invariance: Invariance | None = None
+    """None if it was not checked: no batch was asked to be warmed up."""
 
     @property
     def label(self) -> str:
@@ -50,7 +53,7 @@ def load(
         version: the version.
         provider: where it will run.
         device_memory_bytes: as of `Session`.
-        warm_rows: batch sizes to run once, so that no request pays for first-run allocations.
+        warm_rows: batch sizes to run once; rows of the largest are compared, see `Invariance`.
 
     Raises:
         ContractError: any step failed; the message says which.
@@ -67,12 +70,21 @@ def load(
     _check_tensors(model, "output", manifest.outputs, session.outputs)
     try:
         _match_golden(model)
-        _warm(model, warm_rows)
+        invariance = warm(session, _high(manifest), warm_rows) if warm_rows else None
     except ContractError:
         raise
     except Exception as error:  # onnxruntime raises its own types, one per status code
         raise ContractError(f"{model.label}: the graph does not run: {error}") from error
-    return model
+    return replace(model, invariance=invariance)
+
+
+def _high(manifest: Manifest) -> dict[str, int]:
+    """Exclusive bounds of the integer inputs."""
+    return {
+        spec.name: int(spec.maximum) + 1
+        for spec in manifest.inputs
+        if spec.maximum is not None and spec.dtype != "float32"
+    }
 
 
 def _check_date(manifest: Manifest) -> None:
@@ -128,20 +140,3 @@ def _match_golden(model: LoadedModel) -> None:
                 f"{model.label}: golden output {name} differs by {worst:g}; "
                 f"the limit is {limits[name]:g}"
             )
-
-
-def _warm(model: LoadedModel, warm_rows: tuple[int, ...]) -> None:
-    high = {
-        spec.name: int(spec.maximum) + 1
-        for spec in model.manifest.inputs
-        if spec.maximum is not None and spec.dtype != "float32"
-    }
-    rng = np.random.default_rng(0)
-    for rows in warm_rows:
-        axes = {
-            axis: rows if axis == "N" else 1
-            for _, shape in model.session.inputs.values()
-            for axis in shape
-            if isinstance(axis, str)
-        }
-        model.session.run(random_arrays(model.session.inputs, axes, rng, high))

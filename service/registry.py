@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from service import metrics
+from service.cache import Cache
 from service.errors import ContractError, NotReadyError, UnknownNameError
 from service.kinds import kinds
 from service.kinds.base import Bench, Kind
@@ -61,6 +62,7 @@ class Registry:
         self._settings = settings
         self._store = store
         self._lanes = lanes
+        self._cache = Cache(settings.cache_mib * 2**20)
         self._served: dict[str, _Served] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -136,6 +138,8 @@ class Registry:
         # What is not loaded may yet be the one that is asked for.
         if not self.ready and (name is None or not self.expected or name in self.expected):
             raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
+        if name is None and self.unloaded:
+            raise NotReadyError(f"no {kind.name} is loaded", field="model")
         if name is None:
             raise UnknownNameError(f"the store has no {kind.name}", field="model")
         names = [known for known, it in self._served.items() if it.engine.name == kind.name]
@@ -240,7 +244,13 @@ class Registry:
             raise ContractError(
                 f"{model.label} is a {model.manifest.kind}; known kinds: {', '.join(kinds())}"
             )
-        return kind(model, Bench(self._settings, self._lanes, ModelMetrics(name)))
+        if model.invariance is not None and not model.invariance.holds:
+            log.warning(
+                "%s: rows differ with their company in %s: answers may depend on the batch",
+                model.label,
+                ", ".join(model.invariance.differing),
+            )
+        return kind(model, Bench(self._settings, self._lanes, ModelMetrics(name), self._cache))
 
     def _swap(self, name: str, engine: Kind, elapsed_s: float) -> None:
         before = self._served.get(name)

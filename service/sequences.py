@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ class Prompt:
         top_logprobs: how many alternatives to report with each token; None reports none.
         score_prompt: report log-probabilities of the prompt's own tokens as well.
         stream: deliver tokens as they come rather than all at the end.
+        priority: a lower number joins the running batch first.
+        repeatable: the client chose the seed, or needs none: the same will be asked for again.
 
     """
 
@@ -39,6 +41,13 @@ class Prompt:
     top_logprobs: int | None = None
     score_prompt: bool = False
     stream: bool = False
+    priority: int = 2
+    repeatable: bool = False
+
+    @property
+    def key(self) -> Prompt:
+        """What the tokens depend on, alike for all who ask for the same."""
+        return replace(self, stream=False, priority=0, repeatable=True)
 
 
 @dataclass(slots=True)
@@ -60,6 +69,20 @@ def scored_token(index: int, logprob_V: NDArray[np.float64], top: int) -> Token:
     return Token(index, float(logprob_V[index]), [(i, float(logprob_V[i])) for i in order])
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A whole sequence: what a stream delivered until its end."""
+
+    tokens: list[Token]
+    scored: list[Token]
+    finish_reason: FinishReason
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return sum(64 + 96 * len(token.top or ()) for token in (*self.tokens, *self.scored))
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
     """Tokens of one sequence as they come: `async for tokens in stream`. Lives on the loop.
@@ -75,6 +98,9 @@ class Stream:
     scored: list[Token] = field(default_factory=list)
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
+    on_end: Callable[[Written], None] | None = None
+    """Called with the whole, if it came to its end."""
+    _made: list[Token] = field(default_factory=list)
     _ready: list[Token] = field(default_factory=list)
     _ended: bool = False
     _told: bool = False
@@ -107,6 +133,10 @@ class Stream:
     ) -> None:
         """Called on the loop by the stepper."""
         self._ready.extend(tokens)
+        if self.on_end is not None:
+            self._made.extend(tokens)
+            if finish is not None:
+                self.on_end(Written(self._made, self.scored, finish))
         if finish is not None or error is not None:
             self.finish_reason, self._error, self._ended = finish, error, True
         if self._waiter is not None and not self._waiter.done():

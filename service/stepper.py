@@ -14,17 +14,18 @@ import asyncio
 import queue
 import threading
 import time
-from collections import deque
+from bisect import insort_right
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.block import Block, Graph, Row
+from service.cache import Cache
 from service.errors import NotReadyError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
 from service.sampling import log_softmax
-from service.sequences import FinishReason, Prompt, Stream, Token, scored_token
+from service.sequences import FinishReason, Prompt, Stream, Token, Written, scored_token
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 """A prompt is read in these, largest first, so that prompts of all lengths share batches."""
@@ -65,6 +66,8 @@ class Stepper:
         max_queue_rows: most sequences waiting to join.
         stream_interval_s: a streaming client gets its first character at once, and then what has
             come together in this time; 0: after every step.
+        cache: of whole sequences.
+        digest: of the graph; part of a cached sequence's key.
 
     """
 
@@ -78,6 +81,8 @@ class Stepper:
         max_batch_rows: int,
         max_queue_rows: int,
         stream_interval_s: float = 0.0,
+        cache: Cache | None = None,
+        digest: str = "",
     ) -> None:
         self._graph = graph
         self._state_width = state_width
@@ -85,6 +90,8 @@ class Stepper:
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
         self._stream_interval_s = stream_interval_s
+        self._cache = cache or Cache(0)
+        self._digest = digest
         self._arrivals: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
         self._submitted = 0  # written on the loop
         self._taken = 0  # written on the thread
@@ -93,7 +100,7 @@ class Stepper:
         self._last_end_s = time.perf_counter()
         self._closing = False
         self._cancel_seen = False
-        self._waiting: deque[Stream] = deque()
+        self._waiting: list[Stream] = []  # the most urgent first
         self._reading: list[_Reader] = []
         self._block = Block(
             graph, state_width=state_width, vocabulary=vocabulary, capacity=max_batch_rows
@@ -120,10 +127,19 @@ class Stepper:
 
     def submit(self, prompt: Prompt) -> Stream:
         """Queue a sequence; its tokens come through the stream."""
-        self.admit(1)
         if self._closing:
             raise NotReadyError("the model is being closed")
         stream = Stream(prompt, asyncio.get_running_loop(), time.perf_counter())
+        if self._cache.on and prompt.repeatable:
+            key = (self._digest, prompt.key)
+            kept: Written | None = self._cache.get(key)
+            if kept is not None:
+                self._metrics.hit()
+                stream.scored = kept.scored
+                stream.deliver(kept.tokens, kept.finish_reason)
+                return stream
+            stream.on_end = lambda written: self._cache.put(key, written, written.bytes)
+        self.admit(1)
         stream.on_cancel = self._see_cancel
         self._submitted += 1
         self._metrics.add_waiting(1)
@@ -166,9 +182,9 @@ class Stepper:
             if stream is None:
                 open_ = False
             else:
-                self._waiting.append(stream)
+                insort_right(self._waiting, stream, key=lambda waiting: waiting.prompt.priority)
         while self._waiting and len(self._reading) + len(self._block.rows) < self._max_batch_rows:
-            stream = self._waiting.popleft()
+            stream = self._waiting.pop(0)
             self._taken += 1
             stream.queue_s = time.perf_counter() - stream.submitted_s
             self._metrics.queue_seconds.observe(stream.queue_s)

@@ -73,4 +73,5 @@ def _card(engine: Kind) -> dict[str, Any]:
         "inputs": manifest.inputs,
         "outputs": manifest.outputs,
         "metrics": manifest.metrics,
+        "batch_invariance": engine.invariance,
     }

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.batcher import USUAL
 from service.contract import Manifest
 from service.errors import (
     DeadlineExceededError,
@@ -63,6 +64,8 @@ class Completion:
         stepper: Stepper,
         asked: CompletionRequest,
         settings: Settings,
+        *,
+        priority: int = USUAL,
     ) -> Completion:
         """Check the request and queue its sequences.
 
@@ -107,6 +110,8 @@ class Completion:
                     top_logprobs=asked.logprobs,
                     score_prompt=bool(asked.echo) and asked.logprobs is not None,
                     stream=bool(asked.stream),
+                    priority=priority,
+                    repeatable=asked.seed is not None or sampling.temperature == 0,
                 )
                 stream = stepper.submit(prompt)
                 echoed = stream.scored if tokens else []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.batcher import Batcher
+from service.cache import Cache
 from service.contract import Manifest, TensorSpec
 from service.errors import ContractError
 from service.lanes import Lanes
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a loaded version works with: settings, lanes to run on, its model's metrics."""
+    """What a loaded version works with: settings, lanes, its model's metrics, kept answers."""
 
     settings: Settings
     lanes: Lanes
     metrics: ModelMetrics
+    cache: Cache = field(default_factory=lambda: Cache(0))
 
 
 class Kind(abc.ABC):
@@ -42,12 +44,15 @@ class Kind(abc.ABC):
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         self.check(model.manifest)
         self.manifest = model.manifest
+        self.invariance = model.invariance
         self.batcher = Batcher(
             model.session.run,
             bench.lanes,
             bench.metrics,
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
+            cache=bench.cache,
+            digest=model.manifest.graph_sha256,
         )
         """The queue of one-shot runs: tensors in, tensors out, whatever the kind."""
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
+from service.batcher import USUAL
 from service.contract import Manifest
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
@@ -88,6 +89,8 @@ class Lstm(Kind):
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
             stream_interval_s=bench.settings.stream_interval_ms / 1000,
+            cache=bench.cache,
+            digest=model.manifest.graph_sha256,
         )
 
     @classmethod
@@ -101,9 +104,13 @@ class Lstm(Kind):
         """Stop the stepper's thread."""
         self.stepper.close()
 
-    def begin(self, asked: CompletionRequest, settings: Settings) -> Completion:
+    def begin(
+        self, asked: CompletionRequest, settings: Settings, *, priority: int = USUAL
+    ) -> Completion:
         """Queue a request's sequences; raises as `Completion.begin`."""
-        return Completion.begin(self.manifest, self.vocabulary, self.stepper, asked, settings)
+        return Completion.begin(
+            self.manifest, self.vocabulary, self.stepper, asked, settings, priority=priority
+        )
 
     @classmethod
     def routes(cls, runtime: Runtime) -> Sequence[Route]:
