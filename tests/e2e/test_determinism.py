@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.server import WORKERS, Server
+from tests.e2e.server import WORKERS, Server, serving
 from tests.e2e.workers import requests_by_worker
+from tests.int8 import quantise
 from tests.pictures import picture
+from tests.service.variants import copy_store, publish_variant
 
 pytestmark = pytest.mark.anyio
 
-COUNT = 300
+COUNT = 2000
 SECRETS = ("id", "created")
 """What differs between two answers by design."""
 
@@ -63,7 +66,25 @@ def key(asked: Asked) -> str:
     return f"{asked.path} {sorted(asked.options.items())}"
 
 
-async def test_alone_and_among_hundreds_the_bytes_are_the_same(server: Server) -> None:
+@pytest.fixture(scope="module")
+def quantised_server(
+    tiny_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The same models with int8 weights and activations."""
+    scratch = tmp_path_factory.mktemp("int8")
+    store = copy_store(tiny_store, scratch / "store")
+    for name in store.names():
+        publish_variant(store, name, "int8", scratch, change=quantise)
+    with serving(store.root, scratch / "home") as running:
+        running.wait_for("/readyz", 200)
+        yield running
+
+
+@pytest.mark.parametrize("which", ["server", "quantised_server"])
+async def test_alone_and_among_thousands_the_bytes_are_the_same(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(which)
     rng = random.Random(1)
     requests = [draw(rng) for _ in range(COUNT)]
     alone: dict[str, Any] = {}
@@ -82,7 +103,7 @@ async def test_alone_and_among_hundreds_the_bytes_are_the_same(server: Server) -
     async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
 
         async def one(asked: Asked) -> None:
-            await asyncio.sleep(rng.random() * 0.5)
+            await asyncio.sleep(rng.random() * 2)
             async with places:
                 answer = await client.post(asked.path, **asked.options)
             assert answer.status_code == 200, answer.text

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batcher import Answer, Arrays, Batcher
+from service.batcher import USUAL, Answer, Arrays, Batcher
+from service.cache import Cache
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
 
@@ -23,6 +24,7 @@ class Graph:
     def __init__(self) -> None:
         self.runs: list[list[int]] = []
         self.wanted: list[tuple[str, ...]] = []
+        self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.running = threading.Semaphore(0)
@@ -32,6 +34,7 @@ class Graph:
         assert rows.flags.c_contiguous
         self.runs.append(rows[:, 0].tolist())
         self.wanted.append(tuple(outputs))
+        self.threads.append(threading.get_ident())
         self.running.release()
         assert self.gate.wait(30)
         if (rows == POISON).any():
@@ -46,7 +49,9 @@ class Graph:
 class Bench:
     """A batcher on lanes, over a graph that can be held up."""
 
-    def __init__(self, *, lanes: int = 1, batch: int = 8, queue: int = 64) -> None:
+    def __init__(
+        self, *, lanes: int = 1, batch: int = 8, queue: int = 64, cache_bytes: int = 0
+    ) -> None:
         self.graph = Graph()
         self.lanes = Lanes(lanes)
         self.batcher = Batcher(
@@ -55,14 +60,21 @@ class Bench:
             ModelMetrics("test"),
             max_batch_rows=batch,
             max_queue_rows=queue,
+            cache=Cache(cache_bytes),
+            digest="graph",
         )
 
     def send(
-        self, *rows: int, outputs: Sequence[str] = ("double",), timeout_s: float = 0
+        self,
+        *rows: int,
+        outputs: Sequence[str] = ("double",),
+        timeout_s: float = 0,
+        priority: int = USUAL,
+        width: int = 1,
     ) -> asyncio.Task[Answer]:
-        inputs = {"x": np.array(rows)[:, None]}
+        inputs = {"x": np.repeat(np.array(rows)[:, None], width, axis=1)}
         return asyncio.ensure_future(
-            self.batcher.submit(inputs, outputs, timeout_s=timeout_s)  # type: ignore[arg-type]
+            self.batcher.submit(inputs, outputs, timeout_s=timeout_s, priority=priority)
         )
 
     async def hold(self, *rows: int) -> asyncio.Task[Answer]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -313,3 +314,84 @@ async def test_nobody_is_lost_among_many_who_come_and_go(
     await settled()
     assert one.lanes.idle == lanes
     assert max(map(len, one.graph.runs)) <= 8
+
+
+async def test_the_urgent_go_first_and_the_patient_last(bench: Make) -> None:
+    one = bench(batch=2)
+    first = await one.hold(0)
+    later = [
+        one.send(number, priority=priority)
+        for number, priority in ((1, 3), (2, 2), (3, 1), (4, 2), (5, 1))
+    ]
+    await settled()
+    one.graph.gate.set()
+    await asyncio.gather(first, *later)
+    assert one.graph.runs == [[0], [3, 5], [2, 4], [1]]
+
+
+async def test_the_patient_fill_what_the_urgent_leave(bench: Make) -> None:
+    one = bench(batch=4)
+    first = await one.hold(0)
+    later = [one.send(1, 2, 3, priority=3), one.send(9, priority=1)]
+    await settled()
+    one.graph.gate.set()
+    await asyncio.gather(first, *later)
+    assert one.graph.runs == [[0], [9, 1, 2, 3]]
+
+
+async def test_requests_of_other_shapes_go_in_batches_of_their_own(bench: Make) -> None:
+    one = bench()
+    first = await one.hold(0)
+    narrow = [one.send(number) for number in (1, 2)]
+    wide = [one.send(number, width=3) for number in (3, 4)]
+    narrow.append(one.send(5))
+    await settled()
+    one.graph.gate.set()
+    await asyncio.gather(first, *narrow, *wide)
+    assert one.graph.runs == [[0], [1, 2, 5], [3, 4]]
+
+
+async def test_the_same_again_comes_from_the_cache(bench: Make) -> None:
+    one = bench(cache_bytes=10_000)
+    assert await doubles(one.send(1, 2)) == [2, 4]
+    assert await doubles(one.send(1, 2)) == [2, 4]
+    assert one.graph.runs == [[1, 2]]
+    assert await doubles(one.send(2, 1)) == [4, 2]
+    negative = (await one.send(1, 2, outputs=("negative",))).outputs["negative"]
+    assert negative[:, 0].tolist() == [-1, -2]
+    assert len((await one.send(1, 2, width=2)).outputs["double"][0]) == 2
+    assert one.graph.runs == [[1, 2], [2, 1], [1, 2], [1, 2]]
+
+
+async def test_a_cached_answer_does_not_hold_its_whole_batch(bench: Make) -> None:
+    one = bench(cache_bytes=10_000)
+    first = await one.hold(0)
+    small, large = one.send(1), one.send(*range(2, 9))
+    await settled()
+    one.graph.gate.set()
+    await asyncio.gather(first, small, large)
+    kept = (await one.send(1)).outputs["double"]
+    assert kept.base is None
+
+
+async def test_lone_brief_requests_run_without_a_change_of_thread(bench: Make) -> None:
+    one = bench()
+    for number in range(4):
+        assert await doubles(one.send(number)) == [2 * number]
+    assert one.graph.threads[0] != threading.get_ident()  # nothing is known of the first
+    assert one.graph.threads[-1] == threading.get_ident()
+    with pytest.raises(ValueError, match="poison"):
+        await one.send(POISON)
+    assert await doubles(one.send(7)) == [14]
+
+
+async def test_a_long_run_stays_off_the_loop(bench: Make) -> None:
+    one = bench()
+    one.graph.gate.clear()
+    for _ in range(3):
+        task = one.send(1)
+        await one.graph.until_running()
+        asyncio.get_running_loop().call_later(0.01, one.graph.gate.set)
+        await task
+        one.graph.gate.clear()
+    assert threading.get_ident() not in one.graph.threads

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from service.cache import Cache
 from service.errors import NotReadyError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
 from service.sequences import Prompt, Stream
@@ -42,7 +43,7 @@ def make() -> Iterator[Make]:
     made: list[tuple[Graph, Stepper]] = []
 
     def build(
-        *, batch: int = 64, queue: int = 1024, interval_s: float = 0.0
+        *, batch: int = 64, queue: int = 1024, interval_s: float = 0.0, cache_bytes: int = 0
     ) -> tuple[Graph, Stepper]:
         graph = Graph()
         stepper = Stepper(
@@ -53,6 +54,8 @@ def make() -> Iterator[Make]:
             max_batch_rows=batch,
             max_queue_rows=queue,
             stream_interval_s=interval_s,
+            cache=Cache(cache_bytes),
+            digest="graph",
         )
         made.append((graph, stepper))
         return graph, stepper
@@ -311,3 +314,50 @@ async def test_nobody_is_lost_among_many_who_come_and_go(make: Make) -> None:
     assert len(kept) > 100
     for prompt, answer in kept[::5]:
         assert answer == write_alone(prompt)
+
+
+async def test_the_urgent_join_first(make: Make) -> None:
+    graph, stepper = make(batch=1)
+    graph.gate.clear()
+    first = asyncio.ensure_future(collect(stepper.submit(SIMPLE)))
+    await asyncio.to_thread(graph.entered.acquire)
+    ended: list[int] = []
+
+    async def one(number: int, priority: int) -> None:
+        await collect(stepper.submit(replace(SIMPLE, row=number, priority=priority)))
+        ended.append(number)
+
+    tasks = [asyncio.ensure_future(one(*asked)) for asked in ((1, 3), (2, 2), (3, 1), (4, 2))]
+    await asyncio.sleep(0)
+    graph.gate.set()
+    await asyncio.wait_for(asyncio.gather(first, *tasks), 30)
+    assert ended == [3, 2, 4, 1]
+
+
+async def test_the_same_again_comes_from_the_cache(make: Make) -> None:
+    graph, stepper = make(cache_bytes=100_000)
+    prompt = replace(SIMPLE, repeatable=True, top_logprobs=2, score_prompt=True)
+    first = await collect(stepper.submit(prompt))
+    runs = len(graph.shapes)
+    assert await collect(stepper.submit(prompt)) == first
+    assert await collect(stepper.submit(replace(prompt, stream=True, priority=1))) == first
+    assert len(graph.shapes) == runs
+    assert await collect(stepper.submit(replace(prompt, seed=6))) != first
+    assert len(graph.shapes) > runs
+
+
+async def test_a_sequence_that_was_cut_off_is_not_kept(make: Make) -> None:
+    _, stepper = make(cache_bytes=100_000)
+    prompt = replace(SIMPLE, max_tokens=500, stream=True, repeatable=True)
+    begun = stepper.submit(prompt)
+    await anext(begun)
+    begun.cancel()
+    assert await collect(stepper.submit(prompt)) == write_alone(prompt)
+
+
+async def test_a_seed_of_the_services_own_is_not_kept(make: Make) -> None:
+    graph, stepper = make(cache_bytes=100_000)
+    await collect(stepper.submit(SIMPLE))
+    runs = len(graph.shapes)
+    await collect(stepper.submit(SIMPLE))
+    assert len(graph.shapes) == 2 * runs
