@@ -6,11 +6,12 @@ bit. It warms the session up at the same time, so that no request pays for first
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.session import Arrays, Session, random_arrays
+from service.session import Arrays, Session, Specs
 
 _COMPANIES = ((0, 1), (1, 3), (3, 10))
 """Rows [first, last) that are run again by themselves: 1, 2 and 7 of them."""
@@ -61,3 +62,23 @@ def _differing(session: Session, inputs: Arrays, together: Arrays, part: slice) 
     alone = session.run({name: array[part] for name, array in inputs.items()})
     # Bytes, not values: NaN equals itself and 0.0 is not -0.0.
     return {name for name in alone if alone[name].tobytes() != together[name][part].tobytes()}
+
+
+def random_arrays(
+    specs: Specs,
+    axes: Mapping[str, int],
+    rng: np.random.Generator,
+    high: Mapping[str, int],
+) -> Arrays:
+    """Draw an array for each tensor: integers in [0, high), float32 from a normal.
+
+    Used to warm a session up at a given batch size; `axes` gives each dynamic axis its size.
+    """
+    arrays: Arrays = {}
+    for name, (dtype, shape) in specs.items():
+        size = [axis if isinstance(axis, int) else axes[axis] for axis in shape]
+        if dtype == "float32":
+            arrays[name] = rng.standard_normal(size, dtype=np.float32)
+        else:
+            arrays[name] = rng.integers(0, high.get(name, 2), size).astype(dtype)
+    return arrays

@@ -63,7 +63,10 @@ def load(
     _check_date(manifest)
     folder = store.folder(name, version)
     session = Session(
-        folder / manifest.graph, provider=provider, device_memory_bytes=device_memory_bytes
+        folder / manifest.graph,
+        provider=provider,
+        device_memory_bytes=device_memory_bytes,
+        bucket_rows=_buckets(max(warm_rows, default=0)) if provider == "cuda" else (),
     )
     model = LoadedModel(manifest, session, folder)
     _check_tensors(model, "input", manifest.inputs, session.inputs)
@@ -76,6 +79,11 @@ def load(
     except Exception as error:  # onnxruntime raises its own types, one per status code
         raise ContractError(f"{model.label}: the graph does not run: {error}") from error
     return replace(model, invariance=invariance)
+
+
+def _buckets(most_rows: int) -> list[int]:
+    """Powers of two up to the largest batch."""
+    return [2**power for power in range((most_rows - 1).bit_length())] + [most_rows]
 
 
 def _high(manifest: Manifest) -> dict[str, int]:

@@ -7,6 +7,7 @@ of the process, bounded in bytes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,12 @@ from service.errors import ContractError, SettingsError
 
 Provider = Literal["cpu", "cuda"]
 Arrays = dict[str, NDArray[Any]]
+Specs = Mapping[str, tuple[str, tuple[int | str, ...]]]
+"""Dtype and shape of each tensor; a dynamic axis is its name."""
 
 _PROVIDERS: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float)": "float32"}
+_Buffers = dict[str, ort.OrtValue]
 _SAME_AS_REQUESTED = 1  # OrtArenaCfg: grow by what is asked for, not by powers of two
 
 ort.set_default_logger_severity(3)  # errors only; a warning per optimised node helps nobody
@@ -88,6 +92,9 @@ class Session:
         provider: where it runs; `cuda` that cannot be had is an error, not a fall-back.
         threads: intra-op threads.
         device_memory_bytes: most memory to hold on a CUDA device; None for no limit.
+        bucket_rows: batch sizes, rising. Runs are padded to the next one, and input and output
+            buffers on the device are made once for each: a CUDA device then meets few shapes, for
+            which it plans once. Larger batches, and all where there are none, run as they come.
 
     Raises:
         SettingsError: the provider is not available or did not initialise.
@@ -103,6 +110,7 @@ class Session:
         provider: Provider = "cpu",
         threads: int = 1,
         device_memory_bytes: int | None = None,
+        bucket_rows: Sequence[int] = (),
     ) -> None:
         check_provider(provider)
         options = ort.SessionOptions()
@@ -134,6 +142,11 @@ class Session:
         self.inputs = _describe(graph, self._session.get_inputs())
         self.outputs = _describe(graph, self._session.get_outputs())
         self._output_names = list(self.outputs)
+        self._buckets = (
+            _Buckets(self._session, self.inputs, self.outputs, bucket_rows, provider)
+            if bucket_rows
+            else None
+        )
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> Arrays:
         """Run the graph on C-contiguous arrays; releases the interpreter lock while it computes.
@@ -144,6 +157,10 @@ class Session:
 
         """
         names = list(outputs) or self._output_names
+        if self._buckets is not None:
+            found = self._buckets.run(inputs, names)
+            if found is not None:
+                return found
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 
     def bind(
@@ -172,6 +189,66 @@ class Session:
         return run
 
 
+class _Buckets:
+    """Runs of a few batch sizes, each with buffers of its own on the device, one at a time."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        inputs: Specs,
+        outputs: Specs,
+        rows: Sequence[int],
+        device: Provider,
+    ) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._outputs = outputs
+        self._rows = sorted(rows)
+        self._device = device
+        self._made: dict[tuple[int, ...], tuple[Any, _Buffers, _Buffers]] = {}
+        self._turn = threading.Lock()  # the device has one stream for this graph
+
+    def run(self, arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays | None:
+        """As `Session.run`; None if no bucket is large enough."""
+        axes: dict[str, int] = {}
+        for name, (_, shape) in self._inputs.items():
+            named = zip(shape, arrays[name].shape, strict=True)
+            axes |= {axis: size for axis, size in named if isinstance(axis, str)}
+        rows = axes["N"]
+        bucket = next((size for size in self._rows if size >= rows), None)
+        if bucket is None or not rows:
+            return None
+        key = (bucket, *(axes[axis] for axis in sorted(axes) if axis != "N"))
+        with self._turn:
+            if key not in self._made:
+                self._made[key] = self._make({**axes, "N": bucket})
+            binding, buffers, results = self._made[key]
+            for name, buffer in buffers.items():
+                array = arrays[name]
+                if rows < bucket:  # rows are independent: what the padding holds does not matter
+                    array = np.concatenate([array, np.repeat(array[-1:], bucket - rows, axis=0)])
+                buffer.update_inplace(np.ascontiguousarray(array))
+            self._session.run_with_iobinding(binding)
+            return {name: results[name].numpy()[:rows].copy() for name in names}
+
+    def _make(self, axes: Mapping[str, int]) -> tuple[Any, _Buffers, _Buffers]:
+        binding = self._session.io_binding()
+        buffers = {name: self._buffer(spec, axes) for name, spec in self._inputs.items()}
+        results = {name: self._buffer(spec, axes) for name, spec in self._outputs.items()}
+        for name, value in buffers.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in results.items():
+            binding.bind_ortvalue_output(name, value)
+        return binding, buffers, results
+
+    def _buffer(
+        self, spec: tuple[str, tuple[int | str, ...]], axes: Mapping[str, int]
+    ) -> ort.OrtValue:
+        dtype, shape = spec
+        size = [axis if isinstance(axis, int) else axes[axis] for axis in shape]
+        return ort.OrtValue.ortvalue_from_shape_and_type(size, np.dtype(dtype), self._device, 0)
+
+
 def _describe(
     graph: Path, tensors: Sequence[ort.NodeArg]
 ) -> dict[str, tuple[str, tuple[int | str, ...]]]:
@@ -183,23 +260,3 @@ def _describe(
         shape = tuple(axis if isinstance(axis, int) else str(axis) for axis in tensor.shape)
         described[tensor.name] = (_DTYPES[tensor.type], shape)
     return described
-
-
-def random_arrays(
-    specs: Mapping[str, tuple[str, tuple[int | str, ...]]],
-    axes: Mapping[str, int],
-    rng: np.random.Generator,
-    high: Mapping[str, int],
-) -> Arrays:
-    """Draw an array for each tensor: integers in [0, high), float32 from a normal.
-
-    Used to warm a session up at a given batch size; `axes` gives each dynamic axis its size.
-    """
-    arrays: Arrays = {}
-    for name, (dtype, shape) in specs.items():
-        size = [axis if isinstance(axis, int) else axes[axis] for axis in shape]
-        if dtype == "float32":
-            arrays[name] = rng.standard_normal(size, dtype=np.float32)
-        else:
-            arrays[name] = rng.integers(0, high.get(name, 2), size).astype(dtype)
-    return arrays

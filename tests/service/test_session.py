@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 
 from service.errors import ContractError, SettingsError
+from service.invariance import random_arrays
 from service.loading import golden
-from service.session import Session, check_provider, random_arrays, versions
+from service.session import Session, check_provider, versions
 from service.store import Store
 from tests.conftest import ROOT
 from tests.service.variants import current_folder
@@ -113,3 +114,34 @@ else:
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout.strip() == ("computed" if fits else "refused True")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-gan", "shakespeare"])
+def test_padded_to_a_bucket_the_rows_are_the_same(tiny_store: Path, name: str) -> None:
+    """Also where a run is larger than the largest bucket."""
+    path = current_folder(Store(tiny_store), name) / "model.onnx"
+    plain, padded = Session(path), Session(path, bucket_rows=(1, 4, 16))
+    rng = np.random.default_rng(0)
+    for rows in (1, 2, 3, 4, 5, 16, 17, 1, 3):
+        for length in (1, 3):
+            inputs = random_arrays(plain.inputs, {"N": rows, "T": length}, rng, {"label": 10})
+            expected, found = plain.run(inputs), padded.run(inputs)
+            for output, array in expected.items():
+                np.testing.assert_array_equal(found[output], array)
+            kept = {output: array.copy() for output, array in found.items()}
+            padded.run({tensor: array[::-1].copy() for tensor, array in inputs.items()})
+            for output, array in kept.items():  # the buffers are not handed out
+                np.testing.assert_array_equal(found[output], array)
+
+
+def test_a_bound_run_reads_and_writes_in_place(tiny_store: Path) -> None:
+    session = Session(current_folder(Store(tiny_store), "shakespeare") / "model.onnx")
+    rng = np.random.default_rng(0)
+    inputs = random_arrays(session.inputs, {"N": 3, "T": 1}, rng, {"token": 5})
+    outputs = {tensor: np.zeros_like(array) for tensor, array in session.run(inputs).items()}
+    run = session.bind(inputs, outputs)
+    for token in (0, 4):
+        inputs["token"][:] = token
+        run()
+        for output, array in session.run(inputs).items():
+            np.testing.assert_array_equal(outputs[output], array)
