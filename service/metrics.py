@@ -36,7 +36,7 @@ from service.tally import Count, Distribution, Level
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Outcome = Literal["ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error"]
-FLUSH_S = 0.05
+FLUSH_S = 0.2
 
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,

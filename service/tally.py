@@ -24,6 +24,7 @@ class Count:
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
+        self._children: dict[Labels, Counter] = {}
         self._pending: dict[Labels, int] = {}
 
     def add(self, labels: Labels) -> None:
@@ -34,7 +35,10 @@ class Count:
         """Hand over what was added."""
         pending, self._pending = self._pending, {}
         for labels, amount in pending.items():
-            self._counter.labels(*labels).inc(amount)
+            child = self._children.get(labels)
+            if child is None:
+                child = self._children[labels] = self._counter.labels(*labels)
+            child.inc(amount)
 
 
 class Level:
