@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
+from service.http.answers import Bytes
 from service.http.bodies import read_body, whole_number
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -133,5 +134,5 @@ async def tensor_answer(
         body = await loop.run_in_executor(threads, deflated, parts, encoding)
     if encoding is not None:
         told |= {"content-encoding": encoding, "vary": "accept-encoding"}
-    media = "application/octet-stream" if tensors else "application/json"
-    return Response(body, headers=told, media_type=media)
+    media = b"application/octet-stream" if tensors else b"application/json"
+    return Bytes(body, media_type=media, headers=told)

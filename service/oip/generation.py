@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.batcher import PRIORITIES
 from service.errors import InvalidInputError, TriptychError
 from service.http.answers import json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest, event
-from service.http.exchange import abandoned_on_disconnect, timeout_s
+from service.http.exchange import abandoned_on_disconnect, priority_of, stream_limit_s, timeout_s
 from service.http.writing import Completion, EventStream, within
 from service.kinds.base import Kind
 from service.metrics import RequestMeter
@@ -28,12 +29,12 @@ _encoder = msgspec.json.Encoder()
 class Writer(Protocol):
     """A kind that writes text."""
 
-    def begin(self, asked: CompletionRequest, settings: Settings) -> Completion:
+    def begin(self, asked: CompletionRequest, settings: Settings, *, priority: int) -> Completion:
         """Queue a request's sequences."""
 
 
 class _Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """As in OpenAI's completions, which check them; null is the default."""
+    """As in OpenAI's completions, which check them; null is the default. And Triton's priority."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -42,6 +43,7 @@ class _Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=max(PRIORITIES))] | None = None
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,8 +76,9 @@ async def generate(
                 "stream is true: post to generate_stream to have events", field="stream"
             )
         fields = msgspec.structs.asdict(asked.parameters)
+        priority = fields.pop("priority") or priority_of(request)
         fields |= {"prompt": asked.text_input, "stream": stream}
-        job = engine.begin(convert(fields, CompletionRequest), settings)
+        job = engine.begin(convert(fields, CompletionRequest), settings, priority=priority)
         stack.callback(job.cancel)
         head = {"model_name": engine.manifest.name, "model_version": engine.manifest.version}
         if asked.id:
@@ -90,7 +93,13 @@ async def generate(
         first = await within(deadline_s, anext(events))
         meter.deferred = True
         return EventStream(
-            first, events, meter, stack.pop_all(), job.headers(), error_body=_error_body
+            first,
+            events,
+            meter,
+            stack.pop_all(),
+            job.headers(),
+            limit_s=stream_limit_s(request, settings),
+            error_body=_error_body,
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.json_format import ParseDict
 
+from service.errors import TriptychError
 from service.kinds.base import Kind
 from service.metrics import RequestMeter
 from service.oip import grpc_service_pb2 as pb2
@@ -81,14 +82,13 @@ class Calls:
         """Whether every model that is expected is served."""
         return pb2.ServerReadyResponse(ready=self._registry.ready)
 
-    @_framed("grpc.metadata")
-    async def ModelReady(self, request: Any, _: Any, __: RequestMeter) -> Any:  # noqa: N802
-        """Whether the model is served; one that does not exist is an error."""
-        known = {engine.manifest.name for engine in self._registry.engines()}
-        if request.name not in known and request.name in self._registry.expected:
+    async def ModelReady(self, request: Any, _: Any) -> Any:  # noqa: N802
+        """Whether the model is served; one that does not exist is not, as in Triton."""
+        try:
+            with self._lease(request):
+                return pb2.ModelReadyResponse(ready=True)
+        except TriptychError:
             return pb2.ModelReadyResponse(ready=False)
-        with self._lease(request):
-            return pb2.ModelReadyResponse(ready=True)
 
     @_framed("grpc.metadata")
     async def ServerMetadata(self, *_: Any) -> Any:  # noqa: N802

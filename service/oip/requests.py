@@ -50,13 +50,16 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(_Request)
 
 
-def parse(json: bytes, binary: memoryview | None, deadline_s: float) -> tuple[str, Wanted]:
+def parse(
+    json: bytes, binary: memoryview | None, deadline_s: float, usual: int = USUAL
+) -> tuple[str, Wanted]:
     """Read a request: its id, and what it wants.
 
     Args:
         json: the body, or its first part.
         binary: the tensors behind it; None if the client did not say that there are any.
         deadline_s: the most that it may take; a `timeout` of its own makes it less.
+        usual: its priority if it has no `priority` of its own.
 
     Raises:
         InvalidInputError: malformed, or something in it is not known.
@@ -97,7 +100,11 @@ def parse(json: bytes, binary: memoryview | None, deadline_s: float) -> tuple[st
         raise InvalidInputError(f"{len(left)} bytes follow the last tensor", field="body")
     outputs = None if asked.outputs is None else [_output(one, raw) for one in asked.outputs]
     return asked.id, Wanted(
-        inputs, outputs, raw, priority(asked.parameters), deadline(asked.parameters, deadline_s)
+        inputs,
+        outputs,
+        raw,
+        priority(asked.parameters, usual),
+        deadline(asked.parameters, deadline_s),
     )
 
 
@@ -153,9 +160,9 @@ def whole(parameters: Mapping[str, object], name: str, *, maximum: int) -> int |
     return value
 
 
-def priority(parameters: Mapping[str, object]) -> int:
-    """The queue's priority: 1 goes first, and 0 is the usual one, as in Triton."""
-    return whole(parameters, "priority", maximum=max(PRIORITIES)) or USUAL
+def priority(parameters: Mapping[str, object], otherwise: int = USUAL) -> int:
+    """The queue's priority: 1 goes first, and 0, as in Triton, is `otherwise`."""
+    return whole(parameters, "priority", maximum=max(PRIORITIES)) or otherwise
 
 
 def deadline(parameters: Mapping[str, object], limit_s: float) -> float:

@@ -21,6 +21,7 @@ from service.http.exchange import (
     Handler,
     abandoned_on_disconnect,
     framed,
+    priority_of,
     timeout_s,
     timing_headers,
 )
@@ -140,14 +141,14 @@ def _model_routes(runtime: Runtime) -> list[Route]:
             return oip_answer(error)
 
     async def run(request: Request, meter: RequestMeter) -> Response:
-        deadline_s = timeout_s(request, settings)
+        deadline_s, usual = timeout_s(request, settings), priority_of(request)
         with registry.lease_any(*model_of(request)) as engine:
             meter.model = engine.manifest.name
             engine.batcher.admit(1)
             body = await read_inflated(
                 request, max_bytes=settings.max_body_bytes, threads=runtime.decoders
             )
-            id_, wanted = parse(*split(request.headers, body), deadline_s)
+            id_, wanted = parse(*split(request.headers, body), deadline_s, usual)
             async with abandoned_on_disconnect(request):
                 inferred = await infer(engine, wanted, settings)
             header, tensors = render(id_, inferred)

@@ -165,6 +165,18 @@ def test_more_tokens_than_the_limit(server: Server, store_copy: Path) -> None:
     refused(infer(server, manifest.name, in_json(manifest, arrays)), 413, "the limit is 2000")
 
 
+def test_an_answer_that_would_be_too_large(server: Server, store_copy: Path) -> None:
+    """A few tokens make many logits: refused before any of them is computed."""
+    manifest = manifest_of(store_copy, "shakespeare")
+    vocabulary, rows = len(manifest.vocabulary), 40
+    arrays = draw(manifest, rows=rows)
+    arrays["token"] = np.zeros((rows, 2000), dtype=np.int64)
+    assert 16 * rows * 2000 * vocabulary > 2**26
+    body = in_json(manifest, arrays, outputs=[{"name": "logits"}])
+    answer = infer(server, manifest.name, body)
+    refused(answer, 413, "ask for fewer rows or outputs, or for binary_data")
+
+
 def raw_request(manifest: Manifest, rows: int = 2, **change: Any) -> tuple[bytes, dict[str, str]]:
     """A request with its picture behind the JSON: body and headers."""
     data = draw(manifest, rows)["image"].tobytes()

@@ -28,7 +28,7 @@ from service.store import Store
 from tests.conftest import ROOT
 from tests.e2e.conftest import LIMITS
 from tests.e2e.oip import MODELS, draw, manifest_of, output_names, same, triton_inputs
-from tests.e2e.server import Server, failed_start, free_port, serving
+from tests.e2e.server import Server, environment, failed_start, free_port, serving
 
 Refused = tritonclient.grpc.InferenceServerException
 PROTO = "service/oip/grpc_service.proto"
@@ -92,6 +92,8 @@ def test_the_server_says_what_it_is(client: Any, both: Server) -> None:
 def test_a_model_says_what_it_is(client: Any, both: Server, manifest: Manifest) -> None:
     assert client.is_model_ready(manifest.name)
     assert client.is_model_ready(manifest.name, manifest.version)
+    assert not client.is_model_ready(manifest.name, "1")
+    assert not client.is_model_ready("nobody")
     metadata = client.get_model_metadata(manifest.name)
     over = both.get(f"/v2/models/{manifest.name}").json()
     assert metadata.platform == over["platform"]
@@ -323,13 +325,69 @@ def test_a_message_beyond_the_limit(client: Any, own_store: Path, algorithm: str
 
 def test_a_deadline_of_the_call(client: Any, own_store: Path) -> None:
     manifest = manifest_of(own_store, "shakespeare")
-    arrays = draw(manifest, rows=16)
-    arrays["token"] = np.zeros((16, 1000), dtype=np.int64)
-    inputs = triton_inputs(tritonclient.grpc, manifest, arrays)
+    inputs = heavy(manifest)
     with pytest.raises(Refused, match="DEADLINE_EXCEEDED"):
         client.infer(manifest.name, inputs, client_timeout=0.002)
     with pytest.raises(Refused, match="DEADLINE_EXCEEDED"):
         client.infer(manifest.name, inputs, timeout=1)
+
+
+def heavy(manifest: Manifest) -> Any:
+    """Inputs that take the model a while, within the limit on a message."""
+    arrays = draw(manifest, rows=16)
+    arrays["token"] = np.zeros((16, 1000), dtype=np.int64)
+    return triton_inputs(tritonclient.grpc, manifest, arrays)
+
+
+STATE = [tritonclient.grpc.InferRequestedOutput("state_out")]
+
+
+def test_cancelled_calls_leave_the_queue(client: Any, both: Server, own_store: Path) -> None:
+    manifest = manifest_of(own_store, "shakespeare")
+    calls, inputs = 60, heavy(manifest)
+
+    def rows_run() -> int:
+        (found,) = client.get_inference_statistics(manifest.name).model_stats
+        return int(found.inference_count)
+
+    def rows_waiting() -> float:
+        series = f'triptych_queue_rows{{model="{manifest.name}"}} '
+        text = both.get("/metrics").text
+        return float(text.partition(series)[2].partition("\n")[0])
+
+    before = rows_run()
+    pending = [
+        client.async_infer(manifest.name, inputs, lambda result, error: None, outputs=STATE)
+        for _ in range(calls)
+    ]
+    for call in pending:
+        call.cancel()
+    end_s = time.monotonic() + 30
+    while rows_waiting() > 0:
+        assert time.monotonic() < end_s
+    assert rows_run() - before < 16 * calls
+
+
+def test_calls_in_flight_are_answered_before_the_end(tiny_store: Path, tmp_path: Path) -> None:
+    manifest = manifest_of(tiny_store, "shakespeare")
+    port = free_port()
+    arrived: queue.Queue[Any] = queue.Queue()
+    with serving(tiny_store, tmp_path / "home", workers=1, grpc_port=port) as server:
+        server.wait_for("/v2/health/ready", 200)
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            for _ in range(8):
+                client.async_infer(
+                    manifest.name,
+                    heavy(manifest),
+                    lambda result, error: arrived.put((result, error)),
+                    outputs=STATE,
+                )
+            first = arrived.get(timeout=30)  # the others are there by now
+            assert server.stop() == 0
+            for _, error in [first, *(arrived.get(timeout=30) for _ in range(7))]:
+                assert error is None
+            with pytest.raises(Refused, match="UNAVAILABLE"):
+                client.is_server_live()
 
 
 def test_load_and_unload(client: Any, own_store: Path) -> None:
@@ -390,6 +448,17 @@ def test_a_start_without_its_packages(tiny_store: Path, tmp_path: Path, monkeypa
     assert status != 0
     assert "pip install 'triptych[grpc]'" in output
     assert "Traceback" not in output
+
+
+def test_where_grpc_is_off_its_packages_are_not_loaded(tmp_path: Path) -> None:
+    program = "import sys, service.app\nassert 'grpc' not in sys.modules, 'loaded'"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        check=True,
+        timeout=60,
+    )
 
 
 def test_a_start_on_a_port_that_is_taken(tiny_store: Path, tmp_path: Path) -> None:

@@ -218,6 +218,17 @@ def test_a_text_in_events(controlled: Server) -> None:
     assert all(part == whole for part in parts)
 
 
+def test_a_stream_that_runs_out_of_time(controlled: Server) -> None:
+    body = {"text_input": "abc", "parameters": {"max_tokens": 4096, "priority": 1}}
+    streamed = controlled.post(
+        "/v2/models/shakespeare/generate_stream", json=body, headers={"x-request-timeout-ms": "25"}
+    )
+    last = json.loads(streamed.text.strip().split("data: ")[-1])
+    assert list(last) == ["error"], "4,096 characters in 25 ms?"
+    # Before the first event it would have been a status.
+    assert streamed.status_code in (200, 504)
+
+
 def test_a_text_until_a_stop(controlled: Server) -> None:
     whole = generate(controlled).json()["text_output"]
     stop = whole[10:12]
