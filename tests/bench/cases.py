@@ -12,6 +12,7 @@ import numpy as np
 from service.contract import Manifest
 from service.store import Store
 from tests.bench.bodies import image_batch, infer_request, sample_jpeg, text_request
+from tests.bench.client import Load
 
 BATCH = 64
 TEXT_CHARS = 256
@@ -49,6 +50,18 @@ class Case:
     def key(self) -> str:
         """Its name in goals and on the command line."""
         return f"{self.load}@{self.connections}"
+
+    def of(self, duration_s: float) -> Load:
+        """What the client sends for so long."""
+        return Load(
+            self.path,
+            self.content_type,
+            self.body,
+            self.connections,
+            duration_s,
+            self.headers,
+            self.characters,
+        )
 
 
 def find_cases(store: Store) -> list[Case]:
@@ -91,7 +104,7 @@ def _lstm(_: Store, manifest: Manifest, graph: Path) -> Iterator[Case]:
 
 
 def _gan(_: Store, manifest: Manifest, graph: Path) -> Iterator[Case]:
-    (_, width) = manifest.input("noise").shape
+    width = manifest.input("noise").shape[1]
     noise_NZ = np.random.default_rng(0).standard_normal((PICTURES, int(width)), dtype=np.float32)
     inputs = {"noise": noise_NZ, "label": np.zeros(PICTURES, dtype=np.int64)}
     headers, body = infer_request(inputs, ["image"])

@@ -129,7 +129,7 @@ def wrap(model: onnx.ModelProto) -> onnx.ModelProto:
         helper.make_node("Reshape", ["cell", "cell_shape"], ["heatmap"]),
     ]
     constants = {
-        "scale": np.float32(1 / 255),
+        **({"scale": np.float32(1 / 255)} if as_float else {}),
         "zero": np.array([0], np.int64),
         "one": np.array([1], np.int64),
         "cell_shape": np.array([-1, 1, 1], np.int64),

@@ -177,7 +177,7 @@ def main() -> None:
     """Read port and load as JSON and a body from standard input; write the result as JSON."""
     head = json.loads(sys.stdin.buffer.readline())
     body = sys.stdin.buffer.read()
-    load = Load(body=body, **head["load"])
+    load = Load(**{**head["load"], "body": body})
     json.dump(uvloop.run(_drive(head["port"], load)), sys.stdout)
 
 

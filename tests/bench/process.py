@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -95,7 +94,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that the whole tree can be ended, whatever it forked
+        start_new_session=True,  # an interrupt from the terminal is ours to handle
         preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509  # no threads yet
     )
 
@@ -118,9 +117,16 @@ def _tail(log: Path) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, then kill what is left of its tree, in whatever session it is."""
+    tree: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        tree = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+    process.kill()
+    for child in tree:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
     process.wait()
+    psutil.wait_procs(tree, timeout=STOP_TIMEOUT_S)

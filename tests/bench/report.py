@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.bench.plot import plot
@@ -12,6 +13,8 @@ PROFILE = "bench-profile.md"
 """What a profiler found where a goal is missed: written by hand, beside the report."""
 BUSY_CLIENT = 0.6
 """A client that uses more of its core than this may bound what it measures."""
+BUSY_MACHINE = 0.1
+"""Cores that other programs took; above this, figures are too low."""
 
 
 def markdown(report: dict[str, Any], folder: Path = Path("docs")) -> str:
@@ -36,13 +39,15 @@ def _goals(report: dict[str, Any]) -> str:
 def _results(report: dict[str, Any]) -> str:
     lines = [
         "| load | connections | per second | p50 ms | p99 ms | p99.9 ms | CPU-s per 1,000 "
-        "| bare loop per second | share of it | CPU against it | client's core |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| bare loop per second | share of it | CPU against it | server's core | client's core |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in report["results"]:
         if "error" in row:
             reason = row["error"].splitlines()[0][:80]
-            lines.append(f"| {row['title']} | {row['connections']} | not measured: {reason} |")
+            lines.append(
+                f"| {row['title']} | {row['connections']:,} | not measured: {reason} |{' |' * 9}"
+            )
             continue
         rates = [f"{one['rate']:,.0f}" for one in row["bare"].values()]
         shares = [f"{share:.0%}" for share in row["shares"].values()]
@@ -50,7 +55,7 @@ def _results(report: dict[str, Any]) -> str:
             f"| {row['title']} | {row['connections']:,} | {row['rate']:,.0f} {row['unit']} "
             f"| {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['p999_ms']:.1f} "
             f"| {row['cpu_s_per_1000']:.3f} | {_beside(rates)} | {_beside(shares)} "
-            f"| {row['cpu_ratio']:.2f} x | {row['client_cores']:.0%} |"
+            f"| {row['cpu_ratio']:.2f} x | {row['server_cores']:.0%} | {row['client_cores']:.0%} |"
         )
     return "\n".join(lines)
 
@@ -102,6 +107,20 @@ def _rest(report: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
+def quiet(other_cores: list[float]) -> str:
+    """Whether the machine had anything else to do."""
+    usual, most = median(other_cores or [0.0]), max(other_cores, default=0.0)
+    state = "not quiet" if most > BUSY_MACHINE else "quiet"
+    return (
+        f"The machine was {state}: everything else on it took {usual:.2f} cores (median of the "
+        f"loads), {most:.2f} at most."
+    )
+
+
+def _others(report: dict[str, Any]) -> list[float]:
+    return [row["other_cores"] for row in report["results"] if "error" not in row]
+
+
 def _method(report: dict[str, Any]) -> str:
     machine = report["machine"]
     return (
@@ -111,7 +130,7 @@ def _method(report: dict[str, Any]) -> str:
         "stream, 16 pictures) and, for text, a draw from the softmax in numpy (in parentheses: "
         f"the likeliest character). Medians of {report['rounds']} interleaved rounds of "
         f"{report['duration_s']:g} s, shares taken within a round, p99.9 over all rounds; "
-        "CPU-seconds are those of the server's whole process tree. "
+        f"CPU-seconds are those of the server's whole process tree. {quiet(_others(report))} "
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
         f"{machine['system']}, Python {machine['python']}, onnxruntime {machine['onnxruntime']}, "
         f"BentoML {machine['bentoml']}, {machine['date']}."

@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 
 from tests.bench.cases import Case, Limit
+from tests.bench.client import Load
 from tests.bench.process import Server
 from tests.bench.server import serving
 
 WARM_S = 1.0
-FIGURES = ("rate", "cpu_s_per_1000", "p50_ms", "p99_ms", "client_cores", "server_cores")
+FIGURES = (
+    "rate",
+    "cpu_s_per_1000",
+    "p50_ms",
+    "p99_ms",
+    "client_cores",
+    "server_cores",
+    "other_cores",
+)
 
 
 class LoadError(RuntimeError):
@@ -40,15 +52,17 @@ class Clock:
     client_core: int
 
 
-def run_pinned(module: str, asked: dict[str, Any], core: int, body: bytes = b"") -> dict[str, Any]:
-    """Run a module of the bench in a process of its own on one core."""
+def run_pinned(
+    module: str, asked: dict[str, Any], cores: set[int], body: bytes = b""
+) -> dict[str, Any]:
+    """Run a module of the bench in a process of its own on the given cores."""
     done = subprocess.run(
         [sys.executable, "-m", module],
         input=json.dumps(asked).encode() + b"\n" + body,
         stdout=subprocess.PIPE,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # no threads yet
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # no threads yet
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -62,31 +76,26 @@ def run_bare(loop: str, limit: Limit, clock: Clock) -> dict[str, float]:
         "rows": limit.rows,
         "duration_s": clock.duration_s,
     }
-    found = run_pinned("tests.bench.bare", asked, clock.server_core, limit.body)
+    found = run_pinned("tests.bench.bare", asked, {clock.server_core}, limit.body)
     return {
         "rate": found["units"] / found["elapsed_s"],
         "cpu_s_per_1000": 1000 * found["cpu_s"] / found["units"],
     }
 
 
-def run_load(case: Case, server: Server, duration_s: float, core: int) -> dict[str, Any]:
-    """One round over HTTP; raises LoadError if a request failed."""
-    load = {
-        "path": case.path,
-        "content_type": case.content_type,
-        "connections": case.connections,
-        "duration_s": duration_s,
-        "headers": dict(case.headers),
-        "characters": case.characters,
-    }
-    cpu_s = server.cpu_s()
-    asked = {"port": server.port, "load": load}
-    found = run_pinned("tests.bench.client", asked, core, case.body)
+def run_load(load: Load, units_per_request: int, server: Server, cores: set[int]) -> dict[str, Any]:
+    """One round over HTTP, the client on `cores`; raises LoadError if a request failed."""
+    asked = {"port": server.port, "load": {**asdict(load), "body": None}}
+    cpu_s, machine_s, client_s = server.cpu_s(), _machine_cpu_s(), _children_cpu_s()
+    start_s = time.perf_counter()
+    found = run_pinned("tests.bench.client", asked, cores, load.body)
+    wall_s = time.perf_counter() - start_s
     cpu_s = server.cpu_s() - cpu_s
+    other_s = _machine_cpu_s() - machine_s - cpu_s - (_children_cpu_s() - client_s)
     if found["failed"]:
         raise LoadError(f"{found['failed']} requests failed, the first with {found['failure']}")
     latencies_s = np.array(found["latencies_s"])
-    units = len(latencies_s) * case.units_per_request
+    units = len(latencies_s) * units_per_request
     return {
         "rate": units / found["elapsed_s"],
         "cpu_s_per_1000": 1000 * cpu_s / units,
@@ -94,8 +103,25 @@ def run_load(case: Case, server: Server, duration_s: float, core: int) -> dict[s
         "p99_ms": 1000 * float(np.quantile(latencies_s, 0.99)),
         "client_cores": found["cpu_s"] / found["elapsed_s"],
         "server_cores": cpu_s / found["elapsed_s"],
+        "other_cores": max(0.0, other_s / wall_s),
         "latencies_s": latencies_s,
     }
+
+
+def _machine_cpu_s() -> float:
+    """CPU-seconds that the whole machine has worked so far."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _children_cpu_s() -> float:
+    """CPU-seconds of this process's children that have ended: clients, among others."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _over_http(case: Case, server: Server, duration_s: float, core: int) -> dict[str, Any]:
+    return run_load(case.of(duration_s), case.units_per_request, server, {core})
 
 
 def measure_group(cases: Sequence[Case], server: Server, clock: Clock) -> list[dict[str, Any]]:
@@ -104,7 +130,7 @@ def measure_group(cases: Sequence[Case], server: Server, clock: Clock) -> list[d
     errors: dict[str, str] = {}
     for case in cases:
         try:
-            run_load(case, server, min(WARM_S, clock.duration_s), clock.client_core)
+            _over_http(case, server, min(WARM_S, clock.duration_s), clock.client_core)
         except LoadError as error:
             errors[case.key] = str(error)
     bare: dict[str, list[dict[str, float]]] = {loop: [] for loop in limit.loops}
@@ -116,7 +142,7 @@ def measure_group(cases: Sequence[Case], server: Server, clock: Clock) -> list[d
             if case.key in errors:
                 continue
             try:
-                http[case.key].append(run_load(case, server, clock.duration_s, clock.client_core))
+                http[case.key].append(_over_http(case, server, clock.duration_s, clock.client_core))
             except LoadError as error:
                 errors[case.key] = str(error)
     results = []
@@ -162,7 +188,7 @@ def measure_newcomers(server: Server, streams: int, clock: Clock) -> dict[str, A
     rounds = []
     waits: list[float] = []
     for _ in range(clock.rounds):
-        found = run_pinned("tests.bench.newcomers", asked, clock.client_core)
+        found = run_pinned("tests.bench.newcomers", asked, {clock.client_core})
         if found["failed"]:
             raise LoadError(f"{found['failed']} streams failed, the first with {found['failure']}")
         steps = np.array(found["waits_s"]) / found["step_s"]
@@ -192,10 +218,10 @@ def measure_workers(case: Case, store: Path, clock: Clock) -> dict[str, Any]:
         serving(store, cores={server, client}, workers=2) as two,
     ):
         for running in (one, two):
-            run_load(case, running, WARM_S, client)
+            _over_http(case, running, WARM_S, client)
         for _ in range(clock.rounds):
-            found[1].append(run_load(case, one, clock.duration_s, client))
-            found[2].append(run_load(case, two, clock.duration_s, client))
+            found[1].append(_over_http(case, one, clock.duration_s, client))
+            found[2].append(_over_http(case, two, clock.duration_s, client))
         pss_mib = two.pss_mib()[:2]
     pairs = list(zip(found[1], found[2], strict=True))
     scaling = [b["rate"] / a["rate"] * 2 / (2 - b["client_cores"]) for a, b in pairs]
