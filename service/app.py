@@ -14,10 +14,9 @@ import bentoml
 from starlette.types import ASGIApp
 
 from service.errors import SettingsError, TriptychError
-from service.http import system
+from service.http import openapi, surface
 from service.http.front import Front
 from service.kinds import kinds
-from service.oip import routes as oip
 from service.runtime import Runtime, preflight
 from service.settings import Settings
 
@@ -70,10 +69,14 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
         except SettingsError as error:
             sys.exit(f"triptych: {error}")
         _Worker.runtime = runtime
-        ours = [*system.routes(runtime), *oip.routes(runtime)]
-        for kind in kinds().values():
-            ours += kind.routes(runtime)
         endpoints = {f"/{name}": method.input_spec for name, method in self.apis.items()}
+
+        def document() -> dict[str, Any]:
+            return openapi.document(
+                surface.operations(), self.openapi_spec.asdict(), list(endpoints)
+            )
+
+        ours = [*surface.routes(runtime), *openapi.routes(document)]
         return Front(ours, super().to_asgi(is_main=is_main), endpoints, settings)
 
 

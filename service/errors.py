@@ -55,6 +55,13 @@ class MethodNotAllowedError(TriptychError):
     code = "method_not_allowed"
 
 
+class BusyError(TriptychError):
+    """One thing at a time, and the last one has not ended."""
+
+    status = 409
+    code = "busy"
+
+
 class TooLargeError(TriptychError):
     """A body, an image or a request exceeds a limit."""
 
@@ -67,6 +74,13 @@ class UnsupportedMediaError(TriptychError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class UpgradeRequiredError(TriptychError):
+    """The route speaks WebSocket, and the request does not."""
+
+    status = 426
+    code = "upgrade_required"
 
 
 class UndecodableImageError(TriptychError):

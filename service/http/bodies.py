@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 
@@ -23,7 +23,7 @@ def whole_number(text: str) -> int | None:
     return int(text) if _DIGITS.fullmatch(text) else None
 
 
-def header_of(request: Request, name: bytes) -> str | None:
+def header_of(request: HTTPConnection, name: bytes) -> str | None:
     """The header called `name`, in lower case; None if there is none."""
     for key, value in request.scope["headers"]:  # a dozen: no index is built for one look
         if key == name:

@@ -23,9 +23,13 @@ MAX_TOP_LOGPROBS = 5
 
 
 class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
-    """`include_usage` adds a last chunk that counts tokens."""
+    """`include_usage` adds a last chunk that counts tokens.
 
-    include_usage: bool = False
+    `include_obfuscation` is taken and does nothing: chunks carry no padding.
+    """
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 class CompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +55,11 @@ class CompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
     suffix: str | None = None
     user: str | None = None
 
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream's last chunk counts tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
     def stops(self) -> list[str]:
         """The stop strings; raises InvalidInputError for too many, empty or too long ones."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -69,6 +78,8 @@ class CompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
         """Raise InvalidInputError for what OpenAI has and this service does not do."""
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise InvalidInputError("best_of must equal n: nothing is ranked", field="best_of")
+        if self.stream_options is not None and not self.stream:
+            raise InvalidInputError("stream_options need stream to be true", field="stream_options")
         for name in ("presence_penalty", "frequency_penalty", "logit_bias", "suffix"):
             if getattr(self, name):
                 raise InvalidInputError(f"{name} is not supported", field=name)
@@ -139,11 +150,19 @@ class Choice:
             "top_logprobs": [
                 None
                 if token.top is None
-                else {self.vocabulary[index]: logprob for index, logprob in token.top}
+                else {self.vocabulary[index]: logprob for index, logprob in self._ranked(token)}
                 for token in tokens
             ],
             "text_offset": list(range(first_offset, first_offset + len(tokens))),
         }
+
+    @staticmethod
+    def _ranked(token: Token) -> list[tuple[int, float]]:
+        """The likeliest tokens and, as OpenAI has it, the token itself if it is none of them."""
+        top = token.top or []
+        if token.logprob is None or any(index == token.index for index, _ in top):
+            return top
+        return [*top, (token.index, token.logprob)]
 
     def body(self) -> dict[str, Any]:
         """The whole choice, for an answer that is not streamed."""

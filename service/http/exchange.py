@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from service.batcher import PRIORITIES, USUAL, Answer
@@ -118,7 +120,39 @@ class abandoned_on_disconnect:  # noqa: N801  # reads as what it does: `async wi
             raise ClientDisconnect from None
 
 
-def timeout_s(request: Request, settings: Settings) -> float:
+@dataclass(slots=True)
+class Caller:
+    """Whom an endpoint of BentoML works for.
+
+    BentoML runs an endpoint in a task of its own, which goes on when the one that waits for it is
+    cancelled. The endpoint finds its caller in the context, and the caller knows its task.
+    """
+
+    timeout_s: float
+    priority: int = USUAL
+    left: bool = False
+    task: asyncio.Task[Any] | None = None
+
+    def leave(self) -> None:
+        """End the work, also one that has not begun."""
+        self.left = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+CALLER: ContextVar[Caller] = ContextVar("caller")
+
+
+def caller(settings: Settings) -> Caller:
+    """Whom the running endpoint works for; raises CancelledError if they have left."""
+    found = CALLER.get(None) or Caller(settings.request_timeout_s)
+    if found.left:
+        raise asyncio.CancelledError
+    found.task = asyncio.current_task()
+    return found
+
+
+def timeout_s(request: HTTPConnection, settings: Settings) -> float:
     """The request's deadline: its `x-request-timeout-ms` header, at most the service's own.
 
     Raises InvalidInputError if the header is not a positive number.
@@ -135,13 +169,13 @@ def timeout_s(request: Request, settings: Settings) -> float:
     return min(asked_s, settings.request_timeout_s) if settings.request_timeout_s else asked_s
 
 
-def stream_limit_s(request: Request, settings: Settings) -> float:
+def stream_limit_s(request: HTTPConnection, settings: Settings) -> float:
     """How long a stream may last: what `x-request-timeout-ms` says, 0 (for ever) without it."""
     asked = header_of(request, b"x-request-timeout-ms") is not None
     return timeout_s(request, settings) if asked else 0.0
 
 
-def priority_of(request: Request) -> int:
+def priority_of(request: HTTPConnection) -> int:
     """How urgent the request is: its `x-request-priority` header, 2 unless it says otherwise.
 
     Raises InvalidInputError if the header is none of `PRIORITIES`.

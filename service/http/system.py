@@ -4,19 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from service import metrics
+from service.contract import TensorSpec
 from service.errors import UnknownNameError
 from service.http.answers import json_answer
 from service.http.exchange import framed
+from service.http.openapi import JSON, Operation, Operations
 from service.kinds.base import Kind
 from service.metrics import RequestMeter
 from service.runtime import Runtime
+
+
+class ModelCard(TypedDict):
+    """OpenAI's model object, and what else a client may want to know."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    kind: str
+    version: str
+    digest: str
+    description: str
+    labels: list[str]
+    vocabulary: str
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    metrics: dict[str, float]
+    batch_invariance: NotRequired[Any]
+
+
+class ModelList(TypedDict):
+    """Every model that is served."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
+class Readiness(TypedDict):
+    """Whether all models are there, their versions by name, and what is wrong by name."""
+
+    ready: bool
+    serving: dict[str, str]
+    problems: dict[str, str]
+
+
+_TEXT = {"text/plain": {"type": "string"}}
+OPERATIONS: Operations = {
+    "GET /livez": Operation(summary="The process answers", tag="Service", answer=_TEXT, errors=()),
+    "GET /healthz": Operation(summary="As /livez", tag="Service", answer=_TEXT, errors=()),
+    "GET /readyz": Operation(
+        summary="Every model is verified, warm and served",
+        description="503, with the same body, until it is so.",
+        tag="Service",
+        answer={JSON: Readiness},
+        errors=(503,),
+        error=Readiness,
+    ),
+    "GET /metrics": Operation(
+        summary="Prometheus' metrics of all workers", tag="Service", answer=_TEXT, errors=()
+    ),
+    "GET /v1/models": Operation(
+        summary="The models that are served",
+        tag="Models",
+        answer={JSON: ModelList},
+        errors=(500,),
+    ),
+    "GET /v1/models/{model}": Operation(
+        summary="A model", tag="Models", answer={JSON: ModelCard}, errors=(404, 500)
+    ),
+}
 
 
 def routes(runtime: Runtime) -> Sequence[Route]:

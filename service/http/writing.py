@@ -158,24 +158,29 @@ class Completion:
             "x-queue-time": f"{self.streams[0].queue_s * 1000:.3f}",
         }
 
-    async def events(self, *, include_usage: bool) -> AsyncIterator[bytes]:
-        """Server-sent events, as tokens come, ended by `[DONE]`."""
+    async def chunks(self, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+        """OpenAI's chunks as JSON, as tokens come; the last one counts tokens if that is wanted."""
         echoes = {choice.index for choice in self.choices if choice.echoed is not None}
+        # As OpenAI has it: where usage comes at the end, it is null until then.
+        pending = {"usage": None} if include_usage else {}
         async with aclosing(_merge(self.streams)) as merged:
             async for index, tokens, finish in merged:
                 choice = self.choices[index]
                 if index in echoes:
                     echoes.discard(index)
-                    yield self._event([choice.echo_chunk()])
+                    yield _encoder.encode(self.envelope.body([choice.echo_chunk()]) | pending)
                 shown = choice.push(tokens, finish)
                 if shown or finish is not None:
-                    yield self._event([choice.chunk(shown)])
+                    yield _encoder.encode(self.envelope.body([choice.chunk(shown)]) | pending)
         if include_usage:
-            yield event(_encoder.encode(self.envelope.body([], self._usage())))
-        yield event(b"[DONE]")
+            yield _encoder.encode(self.envelope.body([], self._usage()))
 
-    def _event(self, choices: list[dict[str, Any]]) -> bytes:
-        return event(_encoder.encode(self.envelope.body(choices)))
+    async def events(self, *, include_usage: bool) -> AsyncIterator[bytes]:
+        """The chunks as server-sent events, ended by `[DONE]`."""
+        async with aclosing(self.chunks(include_usage=include_usage)) as chunks:
+            async for chunk in chunks:
+                yield event(chunk)
+        yield event(b"[DONE]")
 
 
 def _prompts(

@@ -11,13 +11,14 @@ from service.batcher import Batcher
 from service.cache import Cache
 from service.contract import Manifest, TensorSpec
 from service.errors import ContractError
+from service.http.openapi import Operations
 from service.lanes import Lanes
 from service.loading import LoadedModel
 from service.metrics import ModelMetrics
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
+    from starlette.routing import Route, WebSocketRoute
 
     from service.runtime import Runtime
 
@@ -40,6 +41,9 @@ class Kind(abc.ABC):
     """Names and dtypes of the inputs that a graph of this kind has."""
     outputs: ClassVar[dict[str, str]]
     """Names and dtypes of the outputs that this kind reads; a graph may have more."""
+
+    operations: ClassVar[Operations] = {}
+    """What the OpenAPI document says of the family's routes."""
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         self.check(model.manifest)
@@ -74,7 +78,7 @@ class Kind(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def routes(cls, runtime: Runtime) -> Sequence[Route]:
+    def routes(cls, runtime: Runtime) -> Sequence[Route | WebSocketRoute]:
         """HTTP routes of the family."""
 
     @classmethod

@@ -22,10 +22,20 @@ from service.http.answers import error_answer, json_answer
 from service.http.bodies import media_type, read_body, read_form, whole_number
 from service.http.exchange import (
     abandoned_on_disconnect,
+    caller,
     framed,
     priority_of,
     timeout_s,
     timing_headers,
+)
+from service.http.openapi import (
+    ASKING,
+    BYTES,
+    JSON,
+    PRIORITY,
+    TIMEOUT,
+    Operation,
+    Parameter,
 )
 from service.images import decode_image
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
@@ -67,12 +77,34 @@ class Classification(TypedDict):
     predictions: list[Prediction]
 
 
+CLASSIFY = Operation(
+    summary="Classify one or many images",
+    tag="Pictures",
+    description="An image of any size and common format as the body, or one or many as files.",
+    parameters=(
+        Parameter("model", "query", "The model; without it the first by name"),
+        Parameter("top_k", "query", "How many classes", {"type": "integer", "minimum": 1}),
+        Parameter("explain", "query", "Adds a heatmap", {"type": "boolean", "default": False}),
+        TIMEOUT,
+        PRIORITY,
+    ),
+    body={
+        "image/*": BYTES,
+        "application/octet-stream": BYTES,
+        "multipart/form-data": {"type": "object", "additionalProperties": BYTES},
+    },
+    answer={JSON: Classification},
+    errors=(*ASKING, 422),
+)
+
+
 class Cnn(Kind):
     """A classifier: `image` uint8 [N, H, W, 3] -> `probability` [N, C], `heatmap` [N, h, w]."""
 
     name = "cnn"
     inputs: ClassVar = {"image": "uint8"}
     outputs: ClassVar = {"probability": "float32", "heatmap": "float32"}
+    operations: ClassVar = {"POST /v1/classify": CLASSIFY}
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
@@ -170,6 +202,7 @@ class Cnn(Kind):
             meter = RequestMeter("bentoml.classify")
             runtime: Runtime = self.runtime
             try:
+                asking = caller(runtime.settings)
                 _check_count(len(images), runtime)
                 with runtime.registry.lease(cls, model or None) as cnn:
                     meter.model = cnn.manifest.name
@@ -178,12 +211,17 @@ class Cnn(Kind):
                     files = [await asyncio.to_thread(path.read_bytes) for path in images]
                     decoded = await _decode(files, cnn.size, runtime)
                     answer = await cnn.classify(
-                        decoded, explain=explain, deadline_s=runtime.settings.request_timeout_s
+                        decoded,
+                        explain=explain,
+                        deadline_s=asking.timeout_s,
+                        priority=asking.priority,
                     )
                     meter.close("ok")
                     return cnn.describe(answer, top_k)
-            except Exception as error:
+            except BaseException as error:
                 meter.fail(error)
+                if not isinstance(error, Exception):  # the client left
+                    raise
                 return error_answer(error)  # type: ignore[return-value]  # BentoML sends it as is
 
         return classify

@@ -7,7 +7,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -15,68 +15,40 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from typing_extensions import TypedDict
 
-from service.batcher import Answer
+from service.batcher import USUAL, Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
-from service.http.exchange import abandoned_on_disconnect, framed, timeout_s, timing_headers
+from service.http.drawing import (
+    GENERATE,
+    PNG,
+    SAMPLE,
+    Gallery,
+    Generation,
+    GenerationRequest,
+    SampleRequest,
+)
+from service.http.exchange import (
+    abandoned_on_disconnect,
+    caller,
+    framed,
+    priority_of,
+    timeout_s,
+    timing_headers,
+)
 from service.images import encode_base64, encode_png, tile
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
-from service.noise import MAX_SEED, fresh_seed, normal
+from service.noise import fresh_seed, normal
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
 
-Seed = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEED)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class Picture(TypedDict):
-    """A drawn picture: its class, and a PNG in base64."""
-
-    label: str
-    index: int
-    b64_json: str
-
-
-class Gallery(TypedDict):
-    """Pictures in the order asked for; the same seed draws them again."""
-
-    model: str
-    version: str
-    seed: int
-    images: list[Picture]
-
-
-class _SampleRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Picture i is of class `labels[i % len(labels)]`; no labels: every class in turn."""
-
-    model: str | None = None
-    labels: list[str] = []
-    n: Count | None = None
-    seed: Seed | None = None
-    columns: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
-
-
-class _GenerationRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """OpenAI's image request, and `seed`."""
-
-    prompt: str
-    model: str | None = None
-    n: Count | None = 1
-    size: str | None = None
-    response_format: Literal["b64_json", "url"] | None = "b64_json"
-    seed: Seed | None = None
-    user: str | None = None
-
-
-_sample_decoder = msgspec.json.Decoder(_SampleRequest)
-_generation_decoder = msgspec.json.Decoder(_GenerationRequest)
+_sample_decoder = msgspec.json.Decoder(SampleRequest)
+_generation_decoder = msgspec.json.Decoder(GenerationRequest)
 
 
 class Gan(Kind):
@@ -85,6 +57,7 @@ class Gan(Kind):
     name = "gan"
     inputs: ClassVar = {"noise": "float32", "label": "int64"}
     outputs: ClassVar = {"image": "uint8"}
+    operations: ClassVar = {"POST /v1/sample": SAMPLE, "POST /v1/images/generations": GENERATE}
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
@@ -99,13 +72,17 @@ class Gan(Kind):
         last = manifest.input("label").maximum
         check_count(manifest, "labels", manifest.labels, 0 if last is None else int(last) + 1)
 
-    async def draw(self, classes: Sequence[int], seed: int, *, deadline_s: float) -> Answer:
+    async def draw(
+        self, classes: Sequence[int], seed: int, *, deadline_s: float, priority: int = USUAL
+    ) -> Answer:
         """Draw one picture per class; picture i depends on the seed, i and its class alone."""
         inputs: dict[str, NDArray[Any]] = {
             "noise": normal(seed, 0, len(classes), self._noise_width),
             "label": np.array(classes, dtype=np.int64),
         }
-        return await self.batcher.submit(inputs, ("image",), timeout_s=deadline_s)
+        return await self.batcher.submit(
+            inputs, ("image",), timeout_s=deadline_s, priority=priority
+        )
 
     def indices(self, labels: Sequence[str], n: int | None) -> list[int]:
         """Class indices of n pictures that go through `labels` in turn."""
@@ -168,7 +145,7 @@ class Gan(Kind):
 
         async def sample(request: Request, meter: RequestMeter) -> Response:
             asked = await read_json(request, _sample_decoder, max_bytes=settings.max_body_bytes)
-            deadline_s = timeout_s(request, settings)
+            deadline_s, priority = timeout_s(request, settings), priority_of(request)
             as_json = _wants_json(request)
             with runtime.registry.lease(cls, asked.model) as gan:
                 meter.model = gan.manifest.name
@@ -176,7 +153,7 @@ class Gan(Kind):
                 classes = gan.indices(asked.labels, asked.n)
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
-                    answer = await gan.draw(classes, seed, deadline_s=deadline_s)
+                    answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
                     image_NHWC = answer.outputs["image"]
                     headers = timing_headers(answer) | {
                         "x-model": gan.manifest.name,
@@ -192,31 +169,30 @@ class Gan(Kind):
                         columns = asked.columns or _columns(len(image_NHWC), len(asked.labels))
                         sheet = tile(image_NHWC, columns=columns)
                     png = await encode(lambda: encode_png(sheet))
-                return Response(png, media_type="image/png", headers=headers)
+                return Response(png, media_type=PNG, headers=headers)
 
         async def generate(request: Request, meter: RequestMeter) -> Response:
             asked = await read_json(request, _generation_decoder, max_bytes=settings.max_body_bytes)
-            deadline_s = timeout_s(request, settings)
+            asked.refuse_unsupported()
+            deadline_s, priority = timeout_s(request, settings), priority_of(request)
             with runtime.registry.lease(cls, asked.model) as gan:
                 meter.model = gan.manifest.name
                 count = 1 if asked.n is None else asked.n
                 _check_count(count, settings.max_images)
                 _check_size(asked.size, gan.size)
-                if asked.response_format == "url":
-                    raise InvalidInputError(
-                        "response_format must be b64_json: pictures are not kept to be linked to",
-                        field="response_format",
-                    )
                 classes = [gan.index_in_prompt(asked.prompt)] * count
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
-                    answer = await gan.draw(classes, seed, deadline_s=deadline_s)
+                    answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
                     gallery = await encode(
                         lambda: gan.gallery(answer.outputs["image"], classes, seed)
                     )
-                content = {
+                height, width = gan.size
+                content: Generation = {
                     "created": int(time.time()),
                     "data": [{"b64_json": image["b64_json"]} for image in gallery["images"]],
+                    "output_format": "png",
+                    "size": f"{width}x{height}",
                     "model": gallery["model"],
                     "version": gallery["version"],
                     "seed": seed,
@@ -243,19 +219,22 @@ class Gan(Kind):
             meter = RequestMeter("bentoml.sample")
             runtime: Runtime = self.runtime
             try:
-                asked = convert({"labels": labels, "n": n, "seed": seed}, _SampleRequest)
+                asking = caller(runtime.settings)
+                asked = convert({"labels": labels, "n": n, "seed": seed}, SampleRequest)
                 _check_count(asked.n or len(labels), runtime.settings.max_images)
                 with runtime.registry.lease(cls, model or None) as gan:
                     meter.model = gan.manifest.name
                     classes = gan.indices(labels, asked.n)
                     used = fresh_seed() if asked.seed is None else asked.seed
                     answer = await gan.draw(
-                        classes, used, deadline_s=runtime.settings.request_timeout_s
+                        classes, used, deadline_s=asking.timeout_s, priority=asking.priority
                     )
                     meter.close("ok")
                     return gan.gallery(answer.outputs["image"], classes, used)
-            except Exception as error:
+            except BaseException as error:
                 meter.fail(error)
+                if not isinstance(error, Exception):  # the client left
+                    raise
                 return error_answer(error)  # type: ignore[return-value]  # sent as it is
 
         return sample

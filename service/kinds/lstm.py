@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,17 +10,29 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 from typing_extensions import TypedDict
 
 from service.batcher import USUAL
 from service.contract import Manifest
+from service.errors import UpgradeRequiredError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest
-from service.http.exchange import abandoned_on_disconnect, framed, stream_limit_s, timeout_s
+from service.http.exchange import (
+    abandoned_on_disconnect,
+    caller,
+    framed,
+    priority_of,
+    stream_limit_s,
+    timeout_s,
+)
+from service.http.texts import COMPLETIONS, DETOKENIZE, TOKENIZE, WEBSOCKET
+from service.http.tokens import DetokenizeRequest, TokenizeRequest, detokenize, tokenize
+from service.http.websocket import converse
 from service.http.writing import Completion, EventStream, within
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
@@ -33,6 +46,8 @@ if TYPE_CHECKING:
     from service.runtime import Runtime
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
+_tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
+_detokenize_decoder = msgspec.json.Decoder(DetokenizeRequest)
 
 
 class Continuation(TypedDict):
@@ -76,6 +91,12 @@ class Lstm(Kind):
     name = "lstm"
     inputs: ClassVar = {"token": "int64", "state": "float32"}
     outputs: ClassVar = {"logits": "float32", "state_out": "float32"}
+    operations: ClassVar = {
+        "POST /v1/completions": COMPLETIONS,
+        "GET /v1/completions/stream": WEBSOCKET,
+        "POST /v1/tokenize": TOKENIZE,
+        "POST /v1/detokenize": DETOKENIZE,
+    }
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
@@ -113,26 +134,34 @@ class Lstm(Kind):
         )
 
     @classmethod
-    def routes(cls, runtime: Runtime) -> Sequence[Route]:
-        """`POST /v1/completions`."""
+    def routes(cls, runtime: Runtime) -> Sequence[Route | WebSocketRoute]:
+        """`/v1/completions`, also over a WebSocket; `/v1/tokenize`, `/v1/detokenize`."""
+        settings = runtime.settings
+        max_bytes = settings.max_body_bytes
+
+        def begin(
+            asked: CompletionRequest,
+            connection: HTTPConnection,
+            meter: RequestMeter,
+            stack: ExitStack,
+        ) -> Completion:
+            asked.refuse_unsupported()
+            lstm = stack.enter_context(runtime.registry.lease(cls, asked.model))
+            meter.model = lstm.manifest.name
+            job = lstm.begin(asked, settings, priority=priority_of(connection))
+            stack.callback(job.cancel)
+            return job
 
         async def completions(request: Request, meter: RequestMeter) -> Response:
-            settings = runtime.settings
-            asked = await read_json(request, _decoder, max_bytes=settings.max_body_bytes)
-            asked.refuse_unsupported()
+            asked = await read_json(request, _decoder, max_bytes=max_bytes)
             deadline_s = timeout_s(request, settings)
             with ExitStack() as stack:
-                lstm = stack.enter_context(runtime.registry.lease(cls, asked.model))
-                meter.model = lstm.manifest.name
-                job = lstm.begin(asked, settings)
-                stack.callback(job.cancel)
+                job = begin(asked, request, meter, stack)
                 if not asked.stream:
                     async with abandoned_on_disconnect(request):
                         await job.finish(deadline_s)
                     return json_answer(job.body(), headers=job.headers())
-                events = job.events(
-                    include_usage=bool(asked.stream_options and asked.stream_options.include_usage)
-                )
+                events = job.events(include_usage=asked.include_usage)
                 # The first event before the status: what fails before it is a proper error.
                 first = await within(deadline_s, anext(events))
                 meter.deferred = True
@@ -145,7 +174,44 @@ class Lstm(Kind):
                     limit_s=stream_limit_s(request, settings),
                 )
 
-        return [Route("/v1/completions", framed("completions", completions), methods=["POST"])]
+        async def over_websocket(socket: WebSocket) -> None:
+            await converse(socket, begin, settings)
+
+        async def without_websocket(_: Request, __: RequestMeter) -> Response:
+            raise UpgradeRequiredError("open a WebSocket here, or post to /v1/completions")
+
+        async def encode(request: Request, meter: RequestMeter) -> Response:
+            asked = await read_json(request, _tokenize_decoder, max_bytes=max_bytes)
+            with runtime.registry.lease(cls, asked.model) as lstm:
+                meter.model = lstm.manifest.name
+                # On a thread: a body may hold millions of characters.
+                tokens = await asyncio.get_running_loop().run_in_executor(
+                    runtime.decoders,
+                    lambda: tokenize(
+                        asked,
+                        lstm.manifest,
+                        lstm.vocabulary,
+                        max_chars=settings.max_prompt_chars,
+                    ),
+                )
+                return json_answer(tokens)
+
+        async def decode(request: Request, meter: RequestMeter) -> Response:
+            asked = await read_json(request, _detokenize_decoder, max_bytes=max_bytes)
+            with runtime.registry.lease(cls, asked.model) as lstm:
+                meter.model = lstm.manifest.name
+                text = await asyncio.get_running_loop().run_in_executor(
+                    runtime.decoders, detokenize, asked, lstm.manifest, lstm.vocabulary
+                )
+                return json_answer(text)
+
+        return [
+            Route("/v1/completions", framed("completions", completions), methods=["POST"]),
+            WebSocketRoute("/v1/completions/stream", over_websocket),
+            Route("/v1/completions/stream", framed("websocket", without_websocket)),
+            Route("/v1/tokenize", framed("tokenize", encode), methods=["POST"]),
+            Route("/v1/detokenize", framed("tokenize", decode), methods=["POST"]),
+        ]
 
     @classmethod
     def endpoint(cls) -> Callable[..., Any]:
@@ -170,12 +236,13 @@ class Lstm(Kind):
                 "top_p": top_p, "top_k": top_k, "seed": seed, "stop": stop,
             }  # fmt: skip
             try:
+                asking = caller(runtime.settings)
                 asked = convert(fields, CompletionRequest)
                 with runtime.registry.lease(cls, model or None) as lstm:
                     meter.model = lstm.manifest.name
-                    job = lstm.begin(asked, runtime.settings)
+                    job = lstm.begin(asked, runtime.settings, priority=asking.priority)
                     try:
-                        await job.finish(runtime.settings.request_timeout_s)
+                        await job.finish(asking.timeout_s)
                     finally:
                         job.cancel()
                     meter.close("ok")
@@ -187,8 +254,10 @@ class Lstm(Kind):
                         "text": body["choices"][0]["text"],
                         "finish_reason": body["choices"][0]["finish_reason"],
                     }
-            except Exception as error:
+            except BaseException as error:
                 meter.fail(error)
+                if not isinstance(error, Exception):  # the client left
+                    raise
                 return error_answer(error)  # type: ignore[return-value]  # sent as it is
 
         return generate

@@ -15,9 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
 from service import metrics
-from service.http import system
+from service.http import surface
 from service.http.front import Front
-from service.kinds import kinds
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -26,15 +25,12 @@ from service.settings import Settings
 async def running(settings: Settings) -> AsyncIterator[tuple[Runtime, Front]]:
     """A worker's parts, ready, with our routes in front of an application that says `behind`."""
     runtime = Runtime(settings)
-    routes = list(system.routes(runtime))
-    for kind in kinds().values():
-        routes += kind.routes(runtime)
     await runtime.start()
     try:
         async with asyncio.timeout(30):
             while not runtime.registry.ready:  # noqa: ASYNC110  # readiness is polled, as probes do
                 await asyncio.sleep(0.01)
-        yield runtime, Front(routes, PlainTextResponse("behind"), {}, settings)
+        yield runtime, Front(surface.routes(runtime), PlainTextResponse("behind"), {}, settings)
     finally:
         await runtime.close()
 
