@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed
 from typing import Any
 
+from service import __version__
 from service.batcher import PRIORITIES, USUAL
 from service.contract import GRAPH_FILE, Manifest, TensorSpec
 from service.oip.tensors import DATATYPES
@@ -25,7 +25,7 @@ EXTENSIONS = (
 
 def server_metadata() -> dict[str, Any]:
     """Name, version and extensions."""
-    return {"name": "triptych", "version": installed("triptych"), "extensions": list(EXTENSIONS)}
+    return {"name": "triptych", "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 def model_metadata(manifest: Manifest) -> dict[str, Any]:

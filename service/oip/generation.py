@@ -33,7 +33,7 @@ class Writer(Protocol):
         """Queue a request's sequences."""
 
 
-class _Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _Parameters(msgspec.Struct, forbid_unknown_fields=True):
     """As in OpenAI's completions, which check them; null is the default. And Triton's priority."""
 
     max_tokens: int | None = None
@@ -46,10 +46,19 @@ class _Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     priority: Annotated[int, msgspec.Meta(ge=0, le=max(PRIORITIES))] | None = None
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
+class _Request(_Parameters, kw_only=True, forbid_unknown_fields=True):
+    """Parameters may also stand beside `parameters`, which goes first."""
+
     text_input: str
-    id: str = ""
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    id: str | None = None
+    parameters: _Parameters | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """Every parameter that is given."""
+        given = {name: getattr(self, name) for name in _Parameters.__struct_fields__}
+        nested = msgspec.structs.asdict(self.parameters) if self.parameters else {}
+        given |= {name: value for name, value in nested.items() if value is not None}
+        return given
 
 
 _decoder = msgspec.json.Decoder(_Request)
@@ -71,11 +80,11 @@ async def generate(
             raise InvalidInputError(f"{engine.manifest.name} does not write text", field="model")
         asked = await read_json(request, _decoder, max_bytes=settings.max_body_bytes)
         deadline_s = timeout_s(request, settings)
-        if asked.parameters.stream and not stream:
+        fields = asked.asked()
+        if fields["stream"] and not stream:
             raise InvalidInputError(
                 "stream is true: post to generate_stream to have events", field="stream"
             )
-        fields = msgspec.structs.asdict(asked.parameters)
         priority = fields.pop("priority") or priority_of(request)
         fields |= {"prompt": asked.text_input, "stream": stream}
         job = engine.begin(convert(fields, CompletionRequest), settings, priority=priority)

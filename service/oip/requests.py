@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from service.batcher import PRIORITIES, USUAL
-from service.contract import TensorSpec
+from service.contract import Manifest, TensorSpec
 from service.errors import InvalidInputError
 from service.http.bodies import decode_json
 from service.oip.inference import Decode, Inferred, Input, Output, Wanted
@@ -17,6 +18,7 @@ from service.oip.tensors import (
     DATATYPES,
     from_json,
     from_raw,
+    itemsize,
     pack_bytes,
     to_json,
     to_raw,
@@ -31,31 +33,38 @@ class _Input(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     shape: list[Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: msgspec.Raw = msgspec.Raw()
 
 
 class _Output(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[_Input]
-    id: str = ""
-    parameters: Parameters = {}
+    id: str | None = None
+    parameters: Parameters | None = None
     outputs: list[_Output] | None = None
+    model_name: str | None = None
+    model_version: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Request)
 
 
 def parse(
-    json: bytes, binary: memoryview | None, deadline_s: float, usual: int = USUAL
+    manifest: Manifest,
+    json: bytes,
+    binary: memoryview | None,
+    deadline_s: float,
+    usual: int = USUAL,
 ) -> tuple[str, Wanted]:
     """Read a request: its id, and what it wants.
 
     Args:
+        manifest: of the model that the path names; a body that names one must name the same.
         json: the body, or its first part.
         binary: the tensors behind it; None if the client did not say that there are any.
         deadline_s: the most that it may take; a `timeout` of its own makes it less.
@@ -65,15 +74,23 @@ def parse(
         InvalidInputError: malformed, or something in it is not known.
 
     """
+    if binary is not None and not json:
+        return "", _lone_tensor(manifest, binary, deadline_s, usual)
     asked = decode_json(json, _decoder)
-    known = ("priority", "timeout", "binary_data_output")
-    check_parameters(asked.parameters, known, "the request")
-    raw = flag(asked.parameters, "binary_data_output", default=False)
+    for field, name in (("model_name", manifest.name), ("model_version", manifest.version)):
+        if getattr(asked, field) not in (None, "", name):
+            raise InvalidInputError(
+                f"{field} is {getattr(asked, field)!r}; the address names {name}", field=field
+            )
+    own = asked.parameters or {}
+    check_parameters(own, ("priority", "timeout", "binary_data_output"), "the request")
+    raw = flag(own, "binary_data_output", default=False)
     left = memoryview(b"") if binary is None else binary
     inputs: list[Input] = []
     for sent in asked.inputs:
-        check_parameters(sent.parameters, ("binary_data_size",), sent.name)
-        size = whole(sent.parameters, "binary_data_size", maximum=2**63)
+        parameters = sent.parameters or {}
+        check_parameters(parameters, ("binary_data_size",), sent.name)
+        size = whole(parameters, "binary_data_size", maximum=2**63)
         if size is None:
             decode = _json_decode(sent)
         else:
@@ -99,13 +116,32 @@ def parse(
     if left:
         raise InvalidInputError(f"{len(left)} bytes follow the last tensor", field="body")
     outputs = None if asked.outputs is None else [_output(one, raw) for one in asked.outputs]
-    return asked.id, Wanted(
-        inputs,
-        outputs,
-        raw,
-        priority(asked.parameters, usual),
-        deadline(asked.parameters, deadline_s),
+    return asked.id or "", Wanted(
+        inputs, outputs, raw, priority(own, usual), deadline(own, deadline_s)
     )
+
+
+def _lone_tensor(manifest: Manifest, data: memoryview, deadline_s: float, priority: int) -> Wanted:
+    """A raw tensor and no JSON: it is the model's one input, as many rows as it makes."""
+    if len(manifest.inputs) != 1:
+        raise InvalidInputError(
+            f"a body that is one tensor needs a model of one input; {manifest.name} has "
+            f"{', '.join(spec.name for spec in manifest.inputs)}",
+            field="body",
+        )
+    (spec,) = manifest.inputs
+    row = math.prod(axis for axis in spec.shape[1:] if isinstance(axis, int)) * itemsize(spec)
+    if any(isinstance(axis, str) for axis in spec.shape[1:]) or not data or len(data) % row:
+        raise InvalidInputError(
+            f"{spec.name}: {len(data)} bytes are not rows of shape {list(spec.shape[1:])}, each "
+            f"{row} bytes long",
+            field=spec.name,
+        )
+    shape = [len(data) // row, *(axis for axis in spec.shape[1:] if isinstance(axis, int))]
+    tensor = Input(
+        spec.name, DATATYPES[spec.dtype], shape, lambda spec: from_raw(spec, shape, data)
+    )
+    return Wanted([tensor], None, True, priority, deadline_s)
 
 
 def _json_decode(sent: _Input) -> Decode:
@@ -123,9 +159,10 @@ def _raw_decode(sent: _Input, data: memoryview) -> Decode:
 
 
 def _output(asked: _Output, raw: bool) -> Output:
-    check_parameters(asked.parameters, ("binary_data", "classification"), asked.name)
-    classes = whole(asked.parameters, "classification", maximum=2**31 - 1)
-    return Output(asked.name, flag(asked.parameters, "binary_data", default=raw), classes or 0)
+    parameters = asked.parameters or {}
+    check_parameters(parameters, ("binary_data", "classification"), asked.name)
+    classes = whole(parameters, "classification", maximum=2**31 - 1)
+    return Output(asked.name, flag(parameters, "binary_data", default=raw), classes or 0)
 
 
 def check_parameters(parameters: Mapping[str, object], known: Sequence[str], whose: str) -> None:

@@ -42,7 +42,7 @@ class _Index(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Change(msgspec.Struct, forbid_unknown_fields=True):
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 _index_decoder = msgspec.json.Decoder(_Index)
@@ -109,7 +109,7 @@ def _repository_routes(runtime: Runtime) -> list[Route]:
     async def read_change(request: Request, known: Sequence[str]) -> None:
         body = await read_body(request, max_bytes=settings.max_body_bytes)
         asked = decode_json(body or b"{}", _change_decoder)
-        check_parameters(asked.parameters, known, "the request")
+        check_parameters(asked.parameters or {}, known, "the request")
 
     def route(path: str, handler: Handler) -> Route:
         endpoint = framed("oip.repository", handler, answer=oip_answer)
@@ -148,7 +148,7 @@ def _model_routes(runtime: Runtime) -> list[Route]:
             body = await read_inflated(
                 request, max_bytes=settings.max_body_bytes, threads=runtime.decoders
             )
-            id_, wanted = parse(*split(request.headers, body), deadline_s, usual)
+            id_, wanted = parse(engine.manifest, *split(request.headers, body), deadline_s, usual)
             async with abandoned_on_disconnect(request):
                 inferred = await infer(engine, wanted, settings)
             header, tensors = render(id_, inferred)

@@ -100,8 +100,10 @@ CNN: list[tuple[str, Change, int, str]] = [
         400,
         "Inference-Header-Content-Length",
     ),
+    ("another model", lambda b: b.update(model_name="x"), 400, "the address names cifar10"),
+    ("another version", lambda b: b.update(model_version="1"), 400, "the address names"),
     ("unknown key", lambda b: b.update(output=[]), 400, "unknown field `output`"),
-    ("id", lambda b: b.update(id=7), 400, "id: Expected `str`"),
+    ("id", lambda b: b.update(id=7), 400, "id: Expected `str"),
 ]
 
 
@@ -204,6 +206,22 @@ def test_raw_tensors(server: Server, cnn: Manifest) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "content", "piece"),
+    [
+        ("cifar10", bytes(7), "7 bytes are not rows of shape"),
+        ("cifar10", b"", "0 bytes are not rows of shape"),
+        ("cifar10-gan", bytes(8), "has noise, label"),
+    ],
+)
+def test_a_tensor_alone_that_does_not_fit(
+    server: Server, model: str, content: bytes, piece: str
+) -> None:
+    headers = {"inference-header-content-length": "0"}
+    answer = server.post(f"/v2/models/{model}/infer", content=content, headers=headers)
+    refused(answer, 400, piece)
+
+
+@pytest.mark.parametrize(
     ("change", "piece"),
     [
         ({"parameters": {"binary_data_size": 5}}, "bytes follow the last tensor"),
@@ -291,7 +309,8 @@ def test_a_wrong_address(server: Server, method: str, path: str, status: int, pi
         ({"text_input": "a", "parameters": {"max_tokens": 1001}}, 413, "limit is 1000"),
         ({"text_input": "a", "parameters": {"temperature": 9}}, 400, "temperature"),
         ({"text_input": "a", "parameters": {"stream": True}}, 400, "generate_stream"),
-        ({"text_input": "a", "max_tokens": 3}, 400, "max_tokens"),
+        ({"text_input": "a", "max_tokens": "3"}, 400, "max_tokens: Expected"),
+        ({"text_input": "a", "bad_words": ""}, 400, "bad_words"),
     ],
 )
 def test_a_wrong_text(server: Server, body: dict[str, Any], status: int, piece: str) -> None:

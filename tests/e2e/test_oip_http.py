@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from service.noise import normal
 from service.session import Session
 from service.store import Store
 from tests.conformance.cases import Arrays
+from tests.conftest import ROOT
 from tests.e2e.oip import (
     MODELS,
     draw,
@@ -56,6 +59,8 @@ def test_the_server_says_what_it_is(client: Any) -> None:
     assert client.is_server_ready()
     found = client.get_server_metadata()
     assert found["name"] == "triptych"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert found["version"] == project["version"]
     assert {"binary_tensor_data", "classification", "statistics"} <= set(found["extensions"])
 
 
@@ -184,6 +189,31 @@ def test_nested_json(server: Server, store_copy: Path) -> None:
     assert nested.status_code == flat.status_code == 200
     assert nested.json() == flat.json()
     assert "id" not in nested.json()
+
+
+def test_a_tensor_alone(server: Server, store_copy: Path) -> None:
+    """Triton's raw binary request: no JSON, the one input's bytes, raw outputs."""
+    manifest = manifest_of(store_copy, "cifar10")
+    arrays = draw(manifest, rows=2)
+    headers = {"inference-header-content-length": "0"}
+    path = "/v2/models/cifar10/infer"
+    answer = server.post(path, content=arrays["image"].tobytes(), headers=headers)
+    assert answer.status_code == 200
+    length = int(answer.headers["inference-header-content-length"])
+    outputs = json.loads(answer.content[:length])["outputs"]
+    expectations = expected(store_copy, manifest, arrays)
+    assert [one["name"] for one in outputs] == list(expectations)
+    raw = b"".join(array.tobytes() for array in expectations.values())
+    assert answer.content[length:] == raw
+
+
+def test_nulls_and_the_models_name_in_the_body(server: Server, store_copy: Path) -> None:
+    """As other makes of clients fill in what they were not given."""
+    manifest = manifest_of(store_copy, "cifar10")
+    body = in_json(manifest, draw(manifest), id=None, parameters=None, outputs=None)
+    body |= {"model_name": manifest.name, "model_version": manifest.version}
+    body["inputs"][0]["parameters"] = None
+    assert infer(server, manifest.name, body).status_code == 200
 
 
 def test_the_same_numbers_through_every_door(client: Any, server: Server, store_copy: Path) -> None:

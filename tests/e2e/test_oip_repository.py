@@ -206,6 +206,12 @@ def test_a_text_is_the_one_that_completions_write(controlled: Server, own_store:
     }
 
 
+def test_parameters_beside_the_text(controlled: Server) -> None:
+    body = {"text_input": "abc", "max_tokens": 40, "seed": 3, "parameters": None}
+    beside = controlled.post("/v2/models/shakespeare/generate", json=body).json()
+    assert beside["text_output"] == generate(controlled).json()["text_output"]
+
+
 def test_a_text_in_events(controlled: Server) -> None:
     whole = generate(controlled, max_tokens=4000).json()
     streamed = generate(controlled, stream=True, max_tokens=4000)
