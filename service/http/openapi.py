@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version as installed
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
+from service import __version__
 from service.http.answers import json_answer
 
 _REF = "#/components/schemas/{name}"
@@ -210,7 +210,7 @@ def document(
         "openapi": "3.1.0",
         "info": {
             "title": "Triptych",
-            "version": installed("triptych"),
+            "version": __version__,
             "description": "A CNN, an LSTM and a conditional GAN behind batched endpoints.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
