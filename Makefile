@@ -12,6 +12,10 @@ PROVIDER ?= cpu
 DATA ?=
 # More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --seed 1".
 TRAIN_ARGS ?=
+# What `make bench` measures: an ONNX image classifier, or `reference`; empty: the shipped models.
+MODEL_FILE ?=
+# More options for the benches, e.g. BENCH_ARGS="--rounds 3 --only stream".
+BENCH_ARGS ?=
 DRAIN_S ?= 30
 
 SERVE := .venv
@@ -24,10 +28,10 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain bench figures load image clean
+.PHONY: help serve test check format train retrain bench bench-peers figures load image clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(SERVE)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)
@@ -72,8 +76,11 @@ train: $(DEV)/ready ## train, evaluate, export, verify, gate and publish MODEL (
 
 retrain: train ## the same: a running service swaps to the new version by itself
 
-bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop
-	$(DEV)/bin/python -m tests.bench $(BENCH_ARGS)
+bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop (MODEL_FILE)
+	$(DEV)/bin/python -m tests.bench $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)
+
+bench-peers: $(DEV)/ready ## the same work behind other servers, each built under .bench/ (MODEL_FILE)
+	$(DEV)/bin/python -m tests.bench.peers $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)
 
 figures: $(DEV)/ready ## write the README's figures from what was measured
 	$(DEV)/bin/python -m tests.bench.readme
@@ -86,4 +93,4 @@ image: $(DEV)/ready ## build the container image, run it and check its answers
 	deploy/check_image.sh
 
 clean: ## remove environments and caches; keeps models, runs and data
-	rm -rf $(SERVE) $(DEV) $(GPU) .bentoml .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(SERVE) $(DEV) $(GPU) .bentoml .bench .mypy_cache .ruff_cache .pytest_cache build *.egg-info

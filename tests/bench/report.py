@@ -82,7 +82,8 @@ def _rest(report: dict[str, Any]) -> str:
             f"Beside {newcomers['streams']} running streams, a step takes "
             f"{newcomers['step_ms']:.2f} ms; {newcomers['newcomers']:,} newcomers waited "
             f"{newcomers['median_steps']:.2f} steps for their first character (median), "
-            f"{newcomers['p99_steps']:.2f} at p99."
+            f"{newcomers['p99_steps']:.2f} at p99. With nothing else running, the same request's "
+            f"first character takes {newcomers['alone_ms']:.2f} ms."
         )
     workers = report.get("workers", {})
     if "by_workers" in workers:
@@ -118,7 +119,8 @@ def quiet(other_cores: list[float]) -> str:
 
 
 def _others(report: dict[str, Any]) -> list[float]:
-    return [row["other_cores"] for row in report["results"] if "error" not in row]
+    rows = [*report["results"], *report.get("workers", {}).get("by_workers", [])]
+    return [row["other_cores"] for row in rows if "error" not in row]
 
 
 def _method(report: dict[str, Any]) -> str:

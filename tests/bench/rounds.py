@@ -193,12 +193,15 @@ def measure_newcomers(server: Server, streams: int, clock: Clock) -> dict[str, A
             raise LoadError(f"{found['failed']} streams failed, the first with {found['failure']}")
         steps = np.array(found["waits_s"]) / found["step_s"]
         waits += steps.tolist()
-        rounds.append((found["step_s"], float(np.median(steps)), float(np.quantile(steps, 0.99))))
-    step_s, median_steps, p99_steps = (median(column) for column in zip(*rounds, strict=True))
+        quantiles = float(np.median(steps)), float(np.quantile(steps, 0.99))
+        rounds.append((found["step_s"], found["alone_s"], *quantiles))
+    columns = zip(*rounds, strict=True)
+    step_s, alone_s, median_steps, p99_steps = (median(column) for column in columns)
     return {
         "streams": streams,
         "newcomers": len(waits),
         "step_ms": 1000 * step_s,
+        "alone_ms": 1000 * alone_s,
         "median_steps": median_steps,
         "p99_steps": p99_steps,
     }
