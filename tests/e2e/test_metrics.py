@@ -118,8 +118,11 @@ def test_label_values_are_from_closed_sets(server: Server, label: str) -> None:
     known = {
         "model": {"", "cifar10", "cifar10-gan", "shakespeare"},
         "route": {
-            "classify", "completions", "images", "sample", "models",
+            "classify", "completions", "websocket", "tokenize", "images", "sample", "models",
             "bentoml.classify", "bentoml.generate", "bentoml.sample",
+            "oip", "oip.server", "oip.metadata", "oip.infer", "oip.generate", "oip.statistics",
+            "oip.repository", "grpc.metadata", "grpc.infer", "grpc.stream", "grpc.statistics",
+            "grpc.repository",
         },
         "outcome": {
             "ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error",
