@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import metrics
 from service.contract import Manifest
 
-_DESCRIBING = frozenset({"models"})
+_DESCRIBING = frozenset({"models", "tokenize"})
 """Routes whose requests name a model and run nothing."""
 
 _Sums = dict[tuple[str, str], float]
