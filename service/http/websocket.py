@@ -16,10 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.errors import BusyError, DisabledError, TooLargeError, TriptychError
-from service.http.answers import error_answer, error_body
+from service.http.answers import error_body
 from service.http.bodies import decode_json
 from service.http.completions import CompletionRequest
 from service.http.exchange import stream_limit_s, timeout_s
@@ -68,7 +69,10 @@ def _check_origin(socket: WebSocket) -> None:
 
 async def _turn_away(socket: WebSocket, error: TriptychError) -> None:
     if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send_denial_response(error_answer(error))
+        body = _encoder.encode(error_body(error))
+        await socket.send_denial_response(
+            Response(body, error.status, media_type="application/json")
+        )
     else:
         await socket.close()
 
