@@ -198,7 +198,7 @@ def both(action: str, method: str, endpoint: Callable[..., Any]) -> list[Route]:
 
 
 def _otherwise(known: Sequence[Route]) -> Callable[..., Any]:
-    async def refuse(request: Request, _: RequestMeter) -> Response:
+    async def refuse(request: Request, meter: RequestMeter) -> Response:
         path = request.url.path
         allowed = {
             method
@@ -212,6 +212,8 @@ def _otherwise(known: Sequence[Route]) -> Callable[..., Any]:
                 MethodNotAllowedError(f"{path} does not take {request.method}; it takes {names}")
             )
             answer.headers["allow"] = names
+            meter.deferred = True
+            meter.close("invalid")
             return answer
         raise UnknownNameError(
             f"there is no {path}; the extensions here are {', '.join(EXTENSIONS)}"

@@ -299,6 +299,18 @@ def test_a_wrong_address(server: Server, method: str, path: str, status: int, pi
     refused(httpx.request(method, server.url + path, timeout=30), status, piece)
 
 
+def test_refusals_are_counted_as_such(server: Server) -> None:
+    def counted(outcome: str) -> float:
+        series = f'triptych_requests_total{{model="",outcome="{outcome}",route="oip"}} '
+        return float(server.get("/metrics").text.partition(series)[2].partition("\n")[0] or 0)
+
+    before = counted("invalid")
+    for path in ("/v2/nowhere", "/v2/models/cifar10/infer"):
+        assert server.get(path).status_code in (404, 405)
+    assert counted("invalid") == before + 2
+    assert counted("ok") == 0
+
+
 @pytest.mark.parametrize(
     ("body", "status", "piece"),
     [
