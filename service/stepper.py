@@ -11,6 +11,7 @@ cut the same way whoever else is there, and each row draws from its own random s
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -300,6 +301,9 @@ class Stepper:
         if self._events:
             events, self._events = self._events, []
             _call(events[0][0].loop, _deliver, events)
+        # Where the loop shares this core it is let in between two steps, to read requests and to
+        # send what was flushed; the scheduler alone would let it wait for some milliseconds.
+        os.sched_yield()
 
 
 def _score(reader: _Reader, logits_TV: NDArray[np.float32]) -> None:
