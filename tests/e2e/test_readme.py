@@ -46,7 +46,7 @@ def test_every_command_of_the_readme_is_answered(tmp_path, monkeypatch):
             answer = (tmp_path / file[1]).read_bytes() if file else done.stdout
             assert answer, command
         programs = blocks("python")
-        assert len(programs) == 3
+        assert len(programs) == 4
         for program in programs:
             text = program.replace("localhost:3000", f"127.0.0.1:{server.port}")
             done = subprocess.run(
