@@ -27,6 +27,10 @@ class Count:
         self._children: dict[Labels, Counter] = {}
         self._pending: dict[Labels, int] = {}
 
+    def describe(self) -> Iterable[Metric]:
+        """The family, without samples."""
+        return self._counter.describe()
+
     def add(self, labels: Labels) -> None:
         """Add one."""
         self._pending[labels] = self._pending.get(labels, 0) + 1
@@ -47,6 +51,10 @@ class Level:
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._pending: dict[Labels, float] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        """The family, without samples."""
+        return self._gauge.describe()
 
     def set(self, labels: Labels, value: float) -> None:
         """Replace the value."""
@@ -143,6 +151,10 @@ class Distribution:
                 if count != old:
                     value.inc(count - old)
             before.counts, before.total = list(now.counts), now.total
+
+    def describe(self) -> Iterable[Metric]:
+        """The family, without samples."""
+        return [HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)]
 
     def collect(self) -> Iterable[Metric]:
         """This process' samples, for a registry that asks for them."""

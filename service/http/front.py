@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import MethodNotAllowedError, UnknownNameError
 from service.http.answers import error_answer
 from service.http.guard import Guard
+from service.http.paths import Paths
 from service.settings import Settings
 
 
@@ -53,12 +54,7 @@ class Front:
         self._guard = Guard(behind, endpoints, settings)
         self._exact = {route.path for route in ours if "{" not in route.path}
         # Most requests need no router: the endpoint frames its own errors.
-        self._direct = {
-            (method, route.path): route.endpoint
-            for route in ours
-            if route.path in self._exact
-            for method in route.methods or ()
-        }
+        self._paths = Paths(ours)
         self._patterns = [route for route in ours if "{" in route.path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,9 +64,10 @@ class Front:
             return
         scope["app"] = self  # so that Starlette raises errors instead of answering them itself
         path = scope["path"]
-        direct = self._direct.get((scope["method"], path))
-        if direct is not None:
-            response = await direct(Request(scope, receive, send))
+        found = self._paths.find(scope["method"], path)
+        if found is not None:
+            endpoint, scope["path_params"] = found
+            response = await endpoint(Request(scope, receive, send))
             await response(scope, receive, send)
         elif path in self._exact or path.startswith("/v1/") or self._matches(scope):
             await self._ours(scope, receive, send)

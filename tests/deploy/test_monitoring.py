@@ -15,9 +15,10 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from service import metrics
+from service.tally import Count, Distribution, Level
 from tests.deploy.conftest import DEPLOY, Served, free_port, program
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -53,9 +54,10 @@ QUERIES = dashboard_queries() | alert_queries()
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
 def test_queries_use_series_and_outcomes_that_the_service_has(query: str) -> None:
     families = [
-        collector.describe()[0]
+        family
         for collector in vars(metrics).values()
-        if isinstance(collector, Counter | Gauge | Histogram)
+        if isinstance(collector, Counter | Gauge | Count | Level | Distribution)
+        for family in collector.describe()
     ]
     known = {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
     named = set(re.findall(r"triptych_\w+", query))
