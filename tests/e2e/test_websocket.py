@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import httpx_ws
 import pytest
 
-from tests.e2e.server import Server
+from tests.e2e.server import Server, serving
 from tests.e2e.test_metrics import scrape, value
 
 PATH = "/v1/completions/stream"
@@ -188,6 +189,20 @@ def test_a_deadline_ends_the_request_not_the_connection(server: Server) -> None:
         client = Client(session)
         for _ in range(2):
             assert client.ask(**LONG)[-1]["error"]["code"] == "deadline_exceeded"
+
+
+def test_a_stopping_server_ends_its_connections(store_copy: Path, tmp_path: Path) -> None:
+    with serving(store_copy, tmp_path / "home", workers=1, max_tokens=10_000_000) as server:
+        server.wait_for("/readyz", 200)
+        with connected(server) as idle, connected(server) as busy:
+            client = Client(busy)
+            client.say(prompt="a", max_tokens=10_000_000)
+            client.hear()
+            assert server.stop() == 0
+            with pytest.raises(httpx_ws.HTTPXWSException):
+                client.rest()
+            with pytest.raises(httpx_ws.HTTPXWSException):
+                Client(idle).hear()
 
 
 def test_without_a_websocket_there_is_a_hint(server: Server) -> None:
