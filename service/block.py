@@ -42,7 +42,7 @@ class Graph(Protocol):
 class Row:
     """A sequence that is being written."""
 
-    __slots__ = ("ends_at", "fresh", "refill_at", "stream", "tail", "uniforms", "watched")
+    __slots__ = ("ends_at", "fresh", "last", "refill_at", "stream", "tail", "uniforms", "watched")
 
     def __init__(self, stream: Stream) -> None:
         prompt = stream.prompt
@@ -50,6 +50,8 @@ class Row:
         self.uniforms = Uniforms(prompt.seed, prompt.row)
         self.fresh: list[Token] = []
         """Made, and not yet delivered."""
+        self.last = 0
+        """The token that the next step reads, when the row joins."""
         self.tail: list[int] = []
         """The last tokens, of a row that has stops."""
         self.watched = bool(prompt.stops) or prompt.top_logprobs is not None
@@ -64,6 +66,7 @@ class Row:
     def push(self, token: Token) -> bool:
         """Add a token; True if it completes a stop."""
         self.fresh.append(token)
+        self.last = token.index
         if not self.stream.prompt.stops:
             return False
         self.tail = [*self.tail[-63:], token.index]
@@ -134,7 +137,7 @@ class Block:
         self.settle()
         place = len(self.rows)
         self.rows.append(row)
-        self._token_N1[place] = row.fresh[-1].index
+        self._token_N1[place] = row.last
         self._state_NS[self._turn][place] = state_S
         row.ends_at = self._clock + row.stream.prompt.max_tokens - 1
         self._refill(place)

@@ -167,7 +167,6 @@ class Stepper:
             try:
                 if self._reading:
                     self._read_prompts()
-                    self._flush()  # first characters do not wait for the step that follows
                 if self._block.rows:
                     self._step()
             except Exception as error:  # nobody may wait for ever for a thread that is gone
@@ -258,12 +257,14 @@ class Stepper:
             return
         readers = {reader.row: reader for reader, _ in writing}
         going, ended = self._block.first(list(readers), np.stack([v for _, v in writing]))
-        for row in going:
-            self._block.join(row, readers[row].state_S)
-            if row.stream.prompt.stream:
-                self._events.append((row.stream, row.take(), None))
         for row, reason in ended:
             self._end(row, reason)
+        for row in going:
+            if row.stream.prompt.stream:
+                self._events.append((row.stream, row.take(), None))
+        self._flush()  # first characters wait for nothing that can be done after them
+        for row in going:
+            self._block.join(row, readers[row].state_S)
 
     def _step(self) -> None:
         start_s = time.perf_counter()
