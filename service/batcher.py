@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from bisect import insort_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,10 @@ from service.cache import Cache
 from service.errors import DeadlineExceededError, OverloadedError, TooLargeError
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
+from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
 
-Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 
-PRIORITIES = (1, 2, 3)
-"""Urgent, usual, when there is room."""
-USUAL = 2
 _BRIEF_S = 0.002
 """A lone request whose run is as short as this runs on the event loop: two changes of thread
 would take longer than others may wait for it."""
@@ -43,34 +39,6 @@ class Answer:
     outputs: Arrays
     queue_s: float
     inference_s: float
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    inputs: Arrays
-    rows: int
-    wanted: tuple[str, ...]
-    future: asyncio.Future[None]
-    arrived_s: float
-    priority: int
-    shape: tuple[tuple[int, ...], ...]
-    taken: int = 0
-    done: int = 0
-    queue_s: float = 0.0
-    inference_s: float = 0.0
-    parts: dict[int, Arrays] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Share:
-    """Rows [start, start + rows) of a ticket, in one batch."""
-
-    ticket: _Ticket
-    start: int
-    rows: int
-
-    def input(self, name: str) -> NDArray[Any]:
-        return self.ticket.inputs[name][self.start : self.start + self.rows]
 
 
 class Batcher:
@@ -107,12 +75,16 @@ class Batcher:
         self._max_queue_rows = max_queue_rows
         self._cache = cache or Cache(0)
         self._digest = digest
-        self._tickets: list[_Ticket] = []
+        self._waiting = Waiting()
         self._rows_per_s = 0.0
         self._lone_run_s = float("inf")
         self._lone_before = False
         self._asked = 0
-        self.queued_rows = 0
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a run."""
+        return self._waiting.rows
 
     def admit(self, rows: int) -> None:
         """Raise unless `rows` more may wait; called before a request is decoded.
@@ -144,7 +116,7 @@ class Batcher:
             inputs: for each input of the graph its rows, all of one length.
             outputs: the outputs wanted.
             timeout_s: from now; 0 for none.
-            priority: one of `PRIORITIES`; a lower number goes first.
+            priority: one of `service.waiting.PRIORITIES`; a lower number goes first.
 
         Raises:
             OverloadedError, TooLargeError: as `admit`.
@@ -163,20 +135,10 @@ class Batcher:
                 return Answer(kept, 0.0, 0.0)
         self.admit(rows)
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(
-            inputs,
-            rows,
-            wanted,
-            loop.create_future(),
-            time.perf_counter(),
-            priority,
-            tuple([array.shape[1:] for array in arrays]),
-        )
-        if self._tickets and self._tickets[-1].priority > priority:
-            insort_right(self._tickets, ticket, key=lambda waiting: waiting.priority)
-        else:
-            self._tickets.append(ticket)
-        self._add_queued(rows)
+        now_s = time.perf_counter()
+        ticket = Ticket(inputs, rows, wanted, loop.create_future(), now_s, priority)
+        self._waiting.add(ticket)
+        self._metrics.add_waiting(rows)
         self._ask()
         timer = loop.call_later(timeout_s, _expire, ticket, timeout_s) if timeout_s else None
         try:
@@ -185,9 +147,8 @@ class Batcher:
             if timer is not None:
                 timer.cancel()
             if ticket.taken < ticket.rows:
-                self._tickets.remove(ticket)
-                self._add_queued(ticket.taken - ticket.rows)
-        answer = Answer(_join(ticket), ticket.queue_s, ticket.inference_s)
+                self._metrics.add_waiting(-self._waiting.remove(ticket))
+        answer = Answer(ticket.joined(), ticket.queue_s, ticket.inference_s)
         if key is not None:
             self._keep(key, answer.outputs)
         return answer
@@ -196,10 +157,6 @@ class Batcher:
         # Copies: a row of a batch would hold the whole batch in memory.
         copies = {name: array.copy() for name, array in outputs.items()}
         self._cache.put(key, copies, sum(array.nbytes for array in copies.values()))
-
-    def _add_queued(self, rows: int) -> None:
-        self.queued_rows += rows
-        self._metrics.add_waiting(rows)
 
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
@@ -212,7 +169,9 @@ class Batcher:
         self._asked -= 1
         # Idle lanes share what is waiting; a busy worker fills one batch to the brim.
         lanes = 1 + self._lanes.idle
-        shares = self._take(min(self._max_batch_rows, max(1, -(-self.queued_rows // lanes))))
+        room = min(self._max_batch_rows, max(1, -(-self.queued_rows // lanes)))
+        shares = self._waiting.take(room)
+        self._metrics.add_waiting(-sum(share.rows for share in shares))
         if not shares:
             self._lanes.release()
             return
@@ -228,7 +187,7 @@ class Batcher:
             try:
                 outputs, elapsed_s = self._work(shares)
             except Exception as error:
-                _fail(shares[0].ticket, error)
+                shares[0].ticket.fail(error)
             else:
                 self._lone_run_s += 0.1 * (elapsed_s - self._lone_run_s)
                 self._deliver(shares, outputs, elapsed_s)
@@ -238,39 +197,7 @@ class Batcher:
             future.add_done_callback(lambda done: self._end(shares, done))
             self._ask()
 
-    def _take(self, room: int) -> list[_Share]:
-        """Fill a batch from requests of one shape: the most urgent first, the others with them."""
-        shares: list[_Share] = []
-        waiting = [ticket for ticket in self._tickets if not ticket.future.done()]
-        if not waiting:
-            return shares
-        first = waiting[0]
-        level = first.priority
-        while room and waiting:
-            level = min(ticket.priority for ticket in waiting)
-            equals = [t for t in waiting if t.priority == level and t.shape == first.shape][:room]
-            room -= self._share_out(equals, room, shares)
-            waiting = [ticket for ticket in waiting if ticket.priority > level]
-        self._tickets = [ticket for ticket in self._tickets if ticket.taken < ticket.rows]
-        self._add_queued(-sum(share.rows for share in shares))
-        return shares
-
-    @staticmethod
-    def _share_out(tickets: list[_Ticket], room: int, shares: list[_Share]) -> int:
-        """Give each its fair share of `room`, and what is over to those who came first."""
-        if not tickets:
-            return 0
-        fair = max(1, room // len(tickets))
-        grants = [min(fair, ticket.rows - ticket.taken) for ticket in tickets]
-        spare = room - sum(grants)
-        for ticket, grant in zip(tickets, grants, strict=True):
-            more = min(spare, ticket.rows - ticket.taken - grant)
-            spare -= more
-            shares.append(_Share(ticket, ticket.taken, grant + more))
-            ticket.taken += grant + more
-        return room - spare
-
-    def _work(self, shares: list[_Share]) -> tuple[Arrays, float]:
+    def _work(self, shares: list[Share]) -> tuple[Arrays, float]:
         start_s = time.perf_counter()
         wanted = sorted({name for share in shares for name in share.ticket.wanted})
         inputs = {
@@ -280,7 +207,7 @@ class Batcher:
         outputs = self._run(inputs, wanted)
         return outputs, time.perf_counter() - start_s
 
-    def _end(self, shares: list[_Share], done: asyncio.Future[tuple[Arrays, float]]) -> None:
+    def _end(self, shares: list[Share], done: asyncio.Future[tuple[Arrays, float]]) -> None:
         self._lanes.release()
         error = done.exception()
         if error is None:
@@ -289,20 +216,20 @@ class Batcher:
                 self._lone_run_s = elapsed_s
             self._deliver(shares, outputs, elapsed_s)
         elif len(shares) == 1:
-            _fail(shares[0].ticket, error)
+            shares[0].ticket.fail(error)
         else:
             # One bad request must not fail its neighbours: run each alone.
             for share in shares:
                 self._again(share)
 
-    def _again(self, share: _Share) -> None:
+    def _again(self, share: Share) -> None:
         def start() -> None:
             future = self._lanes.run(lambda: self._work([share]))
             future.add_done_callback(lambda done: self._end([share], done))
 
         self._lanes.ask(start)
 
-    def _deliver(self, shares: list[_Share], outputs: Arrays, elapsed_s: float) -> None:
+    def _deliver(self, shares: list[Share], outputs: Arrays, elapsed_s: float) -> None:
         first = 0
         for share in shares:
             ticket = share.ticket
@@ -318,25 +245,12 @@ class Batcher:
         self._metrics.inference_seconds.observe(elapsed_s)
 
 
-def _expire(ticket: _Ticket, timeout_s: float) -> None:
-    _fail(ticket, DeadlineExceededError(f"no answer within {timeout_s:g} s; it was taken out"))
-
-
-def _fail(ticket: _Ticket, error: BaseException) -> None:
-    if not ticket.future.done():
-        ticket.future.set_exception(error)
+def _expire(ticket: Ticket, timeout_s: float) -> None:
+    ticket.fail(DeadlineExceededError(f"no answer within {timeout_s:g} s; it was taken out"))
 
 
 def _contiguous(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
-
-
-def _join(ticket: _Ticket) -> Arrays:
-    """The parts in row order, as one array per output."""
-    if len(ticket.parts) == 1:
-        return ticket.parts[0]
-    parts = [ticket.parts[start] for start in sorted(ticket.parts)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in ticket.wanted}
 
 
 def _fingerprint(inputs: Arrays) -> bytes:

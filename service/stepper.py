@@ -25,34 +25,12 @@ from service.block import Block, Graph, Row
 from service.cache import Cache
 from service.errors import NotReadyError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
-from service.sampling import log_softmax
-from service.sequences import FinishReason, Prompt, Stream, Token, Written, scored_token
+from service.reading import Reader
+from service.sequences import FinishReason, Prompt, Stream, Token, Written
 
-_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
-"""A prompt is read in these, largest first, so that prompts of all lengths share batches."""
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
 
 _Event = tuple[Stream, list[Token], FinishReason | Exception | None]
-
-
-class _Reader:
-    """A sequence whose prompt is being read."""
-
-    __slots__ = ("position", "row", "state_S", "stream")
-
-    def __init__(self, stream: Stream, state_width: int) -> None:
-        self.stream = stream
-        self.row = Row(stream)
-        self.state_S = np.zeros(state_width, dtype=np.float32)
-        self.position = 0
-
-    @property
-    def whole(self) -> bool:
-        return self.position == len(self.stream.prompt.tokens)
-
-    def next_chunk(self) -> int:
-        left = len(self.stream.prompt.tokens) - self.position
-        return next(chunk for chunk in _CHUNKS if chunk <= left)
 
 
 class Stepper:
@@ -102,7 +80,7 @@ class Stepper:
         self._closing = False
         self._cancel_seen = False
         self._waiting: list[Stream] = []  # the most urgent first
-        self._reading: list[_Reader] = []
+        self._reading: list[Reader] = []
         self._block = Block(
             graph, state_width=state_width, vocabulary=vocabulary, capacity=max_batch_rows
         )
@@ -189,7 +167,7 @@ class Stepper:
             stream.queue_s = time.perf_counter() - stream.submitted_s
             self._metrics.queue_seconds.observe(stream.queue_s)
             _call(stream.loop, self._tell_taken)
-            self._reading.append(_Reader(stream, self._state_width))
+            self._reading.append(Reader(stream, self._state_width))
         return open_
 
     def _tell_taken(self) -> None:
@@ -227,26 +205,20 @@ class Stepper:
             positions += chunk
             self._reading = [reader for reader in self._reading if not reader.whole]
 
-    def _read_chunk(self, readers: list[_Reader], chunk: int) -> None:
-        token_NT = np.array(
-            [it.stream.prompt.tokens[it.position : it.position + chunk] for it in readers],
-            dtype=np.int64,
-        )
+    def _read_chunk(self, readers: list[Reader], chunk: int) -> None:
+        token_NT = np.array([reader.tokens(chunk) for reader in readers], dtype=np.int64)
         start_s = time.perf_counter()
         logits_NTV, state_NS = self._graph.run(
             token_NT, np.stack([reader.state_S for reader in readers])
         )
         self._count_run(len(readers), start_s)
         for reader, logits_TV, state_S in zip(readers, logits_NTV, state_NS, strict=True):
-            if reader.stream.prompt.score_prompt:
-                _score(reader, logits_TV)
-            reader.state_S = state_S
-            reader.position += chunk
+            reader.advance(logits_TV, state_S)
         self._begin(
             [(it, logits_TV[-1]) for it, logits_TV in zip(readers, logits_NTV, strict=True)]
         )
 
-    def _begin(self, read: list[tuple[_Reader, NDArray[np.float32]]]) -> None:
+    def _begin(self, read: list[tuple[Reader, NDArray[np.float32]]]) -> None:
         """Draw the first token of those whose prompt is read, and let them join."""
         whole = [(reader, logits_V) for reader, logits_V in read if reader.whole]
         for reader, _ in whole:
@@ -305,16 +277,6 @@ class Stepper:
         # Where the loop shares this core it is let in between two steps, to read requests and to
         # send what was flushed; the scheduler alone would let it wait for some milliseconds.
         os.sched_yield()
-
-
-def _score(reader: _Reader, logits_TV: NDArray[np.float32]) -> None:
-    """Log-probabilities of the prompt's own tokens in this chunk and the one after it."""
-    prompt, scored = reader.stream.prompt, reader.stream.scored
-    if reader.position == 0:
-        scored.append(Token(prompt.tokens[0]))
-    following = prompt.tokens[reader.position + 1 : reader.position + 1 + len(logits_TV)]
-    for index, logprob_V in zip(following, log_softmax(logits_TV), strict=False):
-        scored.append(scored_token(index, logprob_V, prompt.top_logprobs or 0))
 
 
 def _deliver(events: list[_Event]) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
-from service.batcher import PRIORITIES, USUAL, Answer
+from service.batcher import Answer
 from service.errors import InvalidInputError
 from service.http.answers import error_answer
 from service.http.bodies import header_of, whole_number
 from service.metrics import RequestMeter, outcome_of
 from service.settings import Settings
+from service.waiting import PRIORITIES, USUAL
 
 Handler = Callable[[Request, RequestMeter], Awaitable[Response]]
 

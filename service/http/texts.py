@@ -7,8 +7,8 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.http.completions import CompletionRequest
-from service.http.openapi import JSON, PRIORITY, TIMEOUT, Operation
-from service.http.tokens import DetokenizeRequest, Text, TokenizeRequest, Tokens
+from service.http.openapi import JSON, PRIORITY, TIMEOUT, Operation, Parameter
+from service.http.tokens import DetokenizeRequest, Text, TokenizeRequest, TokenizerInfo, Tokens
 
 
 class Logprobs(TypedDict):
@@ -73,6 +73,13 @@ DETOKENIZE = Operation(
     body={JSON: DetokenizeRequest},
     answer={JSON: Text},
     errors=(400, 404, 413, 415, 503),
+)
+TOKENIZER_INFO = Operation(
+    summary="What a model's tokens are",
+    tag=TEXT,
+    parameters=(Parameter("model", "query", "The model; without it the first by name"),),
+    answer={JSON: TokenizerInfo},
+    errors=(404, 503),
 )
 WEBSOCKET = Operation(
     summary="Continue texts over a WebSocket",

@@ -1,6 +1,7 @@
 """Text as a model's tokens and back: `POST /v1/tokenize` and `POST /v1/detokenize`.
 
-Shapes follow vLLM's `/tokenize` and `/detokenize`; a list of prompts gives a list of lists.
+Shapes follow vLLM's `/tokenize`, `/detokenize` and `/tokenizer_info`, which are there under these
+names too, for evaluation harnesses; a list of prompts gives a list of lists.
 """
 
 from __future__ import annotations
@@ -52,6 +53,34 @@ class Text(TypedDict):
     model: str
     version: str
     prompt: str
+
+
+class TokenizerInfo(TypedDict):
+    """What the tokens are: one per character of `vocabulary`, in the order of their numbers.
+
+    `bos_token` is what an empty prompt starts from. Nothing ends a text but its length or a stop.
+    """
+
+    model: str
+    version: str
+    tokenizer_class: str
+    vocabulary: str
+    vocab_size: int
+    bos_token: str
+    eos_token: None
+
+
+def tokenizer_info(manifest: Manifest, vocabulary: Vocabulary) -> TokenizerInfo:
+    """Describe a model's tokens."""
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "tokenizer_class": "characters",
+        "vocabulary": vocabulary.characters,
+        "vocab_size": len(vocabulary),
+        "bos_token": vocabulary.decode([vocabulary.first_token]),
+        "eos_token": None,
+    }
 
 
 def tokenize(

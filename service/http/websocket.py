@@ -23,8 +23,9 @@ from service.errors import BusyError, DisabledError, TooLargeError, TriptychErro
 from service.http.answers import error_body
 from service.http.bodies import decode_json
 from service.http.completions import CompletionRequest
+from service.http.events import within
 from service.http.exchange import stream_limit_s, timeout_s
-from service.http.writing import Completion, within
+from service.http.writing import Completion
 from service.metrics import Outcome, RequestMeter, outcome_of
 from service.settings import Settings
 

@@ -7,38 +7,28 @@ import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Mapping,
     Sequence,
 )
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from service.batcher import USUAL
 from service.contract import Manifest
 from service.errors import (
-    DeadlineExceededError,
     InvalidInputError,
     TooLargeError,
-    TriptychError,
 )
-from service.http.answers import error_body
 from service.http.completions import Choice, CompletionRequest, Envelope, event, usage
-from service.http.exchange import abandoned_on_disconnect
-from service.metrics import Outcome, RequestMeter, outcome_of
+from service.http.events import within
 from service.noise import fresh_seed
 from service.sampling import SamplingParameters
 from service.sequences import FinishReason, Prompt, Stream, Token
 from service.settings import Settings
 from service.stepper import Stepper
 from service.vocabulary import Vocabulary
+from service.waiting import USUAL
 
 log = logging.getLogger("triptych.http")
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
@@ -221,15 +211,6 @@ def _is_tokens(value: Any) -> bool:
     )
 
 
-async def within(deadline_s: float, work: Awaitable[T]) -> T:
-    """Await; raises DeadlineExceededError after `deadline_s`, 0 for none."""
-    try:
-        async with asyncio.timeout(deadline_s or None):
-            return await work
-    except TimeoutError:
-        raise DeadlineExceededError(f"no answer within {deadline_s:g} s") from None
-
-
 _Arrival = tuple[int, list[Token], FinishReason | None]
 
 
@@ -263,82 +244,3 @@ async def _merge(streams: Sequence[Stream]) -> AsyncGenerator[_Arrival, None]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-class EventStream(Response):
-    """Events as they come; counts the request, and lets go of the model, when it ends.
-
-    Also when the client left before the first event could be sent: a generator's own clean-up
-    would not run then.
-
-    Args:
-        first: the first event, made before the answer began.
-        events: the others.
-        meter: of the request.
-        stack: closed at the end.
-        headers: of the answer.
-        limit_s: seconds after which the stream ends with an error event; 0 for none.
-        error_body: words an error that comes when the status is long sent.
-
-    """
-
-    def __init__(
-        self,
-        first: bytes,
-        events: AsyncIterator[bytes],
-        meter: RequestMeter,
-        stack: ExitStack,
-        headers: Mapping[str, str],
-        *,
-        limit_s: float = 0.0,
-        error_body: Callable[[TriptychError], dict[str, Any]] = error_body,
-    ) -> None:
-        self.status_code = 200
-        self.background = None
-        self.raw_headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-            *((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
-        ]
-        self._first = first
-        self._events = events
-        self._meter = meter
-        self._stack = stack
-        self._limit_s = limit_s
-        self._error_body = error_body
-        self._outcome: Outcome = "cancelled"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        try:
-            with self._stack, suppress(ClientDisconnect):
-                async with abandoned_on_disconnect(Request(scope, receive)):
-                    await self._send(send)
-        finally:
-            self._meter.close(self._outcome)
-
-    async def _send(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        try:
-            async with asyncio.timeout(self._limit_s or None):
-                await send(_part(self._first))
-                async for one in self._events:
-                    await send(_part(one))
-            self._outcome = "ok"
-        except TimeoutError:
-            await self._fail(DeadlineExceededError(f"no end within {self._limit_s:g} s"), send)
-        except TriptychError as error:
-            await self._fail(error, send)
-        except Exception as error:
-            log.error("a stream failed", exc_info=error)
-            await self._fail(TriptychError("the service failed"), send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _fail(self, error: TriptychError, send: Send) -> None:
-        self._outcome = outcome_of(error)
-        await send(_part(event(_encoder.encode(self._error_body(error)))))
-
-
-def _part(body: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": True}

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from service.batcher import USUAL, Answer
+from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
@@ -41,6 +41,7 @@ from service.images import decode_image
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
+from service.waiting import USUAL
 
 if TYPE_CHECKING:
     from service.runtime import Runtime

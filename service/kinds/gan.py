@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.batcher import USUAL, Answer
+from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError
 from service.http.answers import error_answer, json_answer
@@ -43,6 +43,7 @@ from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
 from service.noise import fresh_seed, normal
+from service.waiting import USUAL
 
 if TYPE_CHECKING:
     from service.runtime import Runtime

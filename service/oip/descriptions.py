@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from service import __version__
-from service.batcher import PRIORITIES, USUAL
 from service.contract import GRAPH_FILE, Manifest, TensorSpec
 from service.oip.tensors import DATATYPES
 from service.settings import Settings
+from service.waiting import PRIORITIES, USUAL
 
 PLATFORM = "onnx_onnxv1"
 EXTENSIONS = (

@@ -10,17 +10,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.batcher import PRIORITIES
 from service.errors import InvalidInputError, TriptychError
 from service.http.answers import json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest, event
+from service.http.events import EventStream, within
 from service.http.exchange import abandoned_on_disconnect, priority_of, stream_limit_s, timeout_s
-from service.http.writing import Completion, EventStream, within
+from service.http.writing import Completion
 from service.kinds.base import Kind
 from service.metrics import RequestMeter
 from service.registry import Lease
 from service.settings import Settings
+from service.waiting import PRIORITIES
 
 _encoder = msgspec.json.Encoder()
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 from numpy.typing import NDArray
 
-from service.batcher import PRIORITIES, USUAL
 from service.contract import Manifest, TensorSpec
 from service.errors import InvalidInputError
 from service.http.bodies import decode_json
@@ -24,6 +23,7 @@ from service.oip.tensors import (
     to_raw,
     top_classes,
 )
+from service.waiting import PRIORITIES, USUAL
 
 Parameters = dict[str, bool | int | float | str]
 _encoder = msgspec.json.Encoder()

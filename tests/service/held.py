@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batcher import USUAL, Answer, Arrays, Batcher
+from service.batcher import Answer, Batcher
 from service.cache import Cache
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
+from service.waiting import USUAL, Arrays
 
 POISON = -1
 
