@@ -249,6 +249,21 @@ def test_a_text_becomes_tokens_and_text_again(server: Server, loop: Loop) -> Non
     assert back == {"model": MODEL, "version": answer["version"], "prompt": PROMPT}
 
 
+def test_a_harness_finds_the_tokens_where_vllm_has_them(server: Server, loop: Loop) -> None:
+    info = server.get("/tokenizer_info").json()
+    assert info["vocabulary"] == loop.vocabulary
+    assert info["vocab_size"] == len(loop.vocabulary)
+    assert info["eos_token"] is None
+    asked = {"prompt": PROMPT + info["bos_token"], "add_special_tokens": False}
+    found = server.post("/tokenize", json=asked).json()
+    assert found == server.post("/v1/tokenize", json=asked).json()
+    assert (
+        server.post("/detokenize", json={"tokens": found["tokens"]}).json()["prompt"]
+        == (asked["prompt"])
+    )
+    assert server.get("/tokenizer_info?model=cifar10").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "status", "field", "words"),
     [
