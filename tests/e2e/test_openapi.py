@@ -47,8 +47,9 @@ def fitting(document: dict[str, Any], method: str, path: str, status: int) -> Dr
 
 GETS = [
     ("/v1/models", {}), ("/v1/models/{model}", {"model": "cifar10"}), ("/readyz", {}),
-    ("/v2", {}), ("/tokenizer_info", {}), ("/v2/models/{model}", {"model": TEXT}), ("/v2/models/stats", {}),
+    ("/v2", {}), ("/v2/models/{model}", {"model": TEXT}), ("/v2/models/stats", {}),
     ("/v2/models/{model}/config", {"model": TEXT}), ("/v2/models/{model}/stats", {"model": TEXT}),
+    ("/tokenizer_info", {}),
 ]  # fmt: skip
 
 
