@@ -28,7 +28,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain bench bench-peers figures load image clean
+.PHONY: help serve test check format train retrain bench bench-peers profile figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bar
 
 bench-peers: $(DEV)/ready ## the same work behind other servers, each built under .bench/ (MODEL_FILE)
 	$(DEV)/bin/python -m tests.bench.peers $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)
+
+profile: $(DEV)/ready ## where the worker's time goes under load; `make bench` takes it into its report
+	$(DEV)/bin/python -m tests.bench.profile
 
 figures: $(DEV)/ready ## write the README's figures from what was measured
 	$(DEV)/bin/python -m tests.bench.readme

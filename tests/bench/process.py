@@ -31,13 +31,14 @@ class Server:
         self.ready_s = ready_s
         self._root = psutil.Process(process.pid)
 
-    def _tree(self) -> list[psutil.Process]:
+    def tree(self) -> list[psutil.Process]:
+        """The server's process and all that it started."""
         return [self._root, *self._root.children(recursive=True)]
 
     def cpu_s(self) -> float:
         """CPU-seconds of the whole tree so far, with those of children that have ended."""
         total = 0.0
-        for process in self._tree():
+        for process in self.tree():
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
@@ -47,7 +48,7 @@ class Server:
 
     def pss_mib(self) -> list[float]:
         """Proportional set size of each process of the tree, largest first."""
-        sizes = [float(process.memory_full_info().pss) / 2**20 for process in self._tree()]
+        sizes = [float(process.memory_full_info().pss) / 2**20 for process in self.tree()]
         return sorted(sizes, reverse=True)
 
 

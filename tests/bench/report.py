@@ -10,7 +10,7 @@ from typing import Any
 from tests.bench.plot import plot
 
 PROFILE = "bench-profile.md"
-"""What a profiler found where a goal is missed: written by hand, beside the report."""
+"""What `python -m tests.bench.profile` found, beside the report."""
 BUSY_CLIENT = 0.6
 """A client that uses more of its core than this may bound what it measures."""
 BUSY_MACHINE = 0.1
