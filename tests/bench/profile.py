@@ -83,7 +83,7 @@ def profile(case: Case, server: Server, duration_s: float, core: int) -> dict[st
             command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # no threads yet
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509  # no threads yet
         ) as recording:
             run_load(case.of(duration_s + 1), case.units_per_request, server, {core})
             if recording.wait():
