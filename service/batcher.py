@@ -193,8 +193,7 @@ class Batcher:
                 self._deliver(shares, outputs, elapsed_s)
             self._lanes.release()
         else:
-            future = self._lanes.run(lambda: self._work(shares))
-            future.add_done_callback(lambda done: self._end(shares, done))
+            self._run_on_lane(shares)
             self._ask()
 
     def _work(self, shares: list[Share]) -> tuple[Arrays, float]:
@@ -207,15 +206,26 @@ class Batcher:
         outputs = self._run(inputs, wanted)
         return outputs, time.perf_counter() - start_s
 
-    def _end(self, shares: list[Share], done: asyncio.Future[tuple[Arrays, float]]) -> None:
+    def _run_on_lane(self, shares: list[Share]) -> None:
+        def done(found: tuple[Arrays, float] | None, error: BaseException | None) -> None:
+            self._end(shares, found, error)
+
+        self._lanes.run(lambda: self._work(shares), done)
+
+    def _end(
+        self,
+        shares: list[Share],
+        found: tuple[Arrays, float] | None,
+        error: BaseException | None,
+    ) -> None:
         self._lanes.release()
-        error = done.exception()
-        if error is None:
-            outputs, elapsed_s = done.result()
+        if found is not None:
+            outputs, elapsed_s = found
             if len(shares) == 1 and shares[0].rows == 1:
                 self._lone_run_s = elapsed_s
             self._deliver(shares, outputs, elapsed_s)
         elif len(shares) == 1:
+            assert error is not None
             shares[0].ticket.fail(error)
         else:
             # One bad request must not fail its neighbours: run each alone.
@@ -224,8 +234,7 @@ class Batcher:
 
     def _again(self, share: Share) -> None:
         def start() -> None:
-            future = self._lanes.run(lambda: self._work([share]))
-            future.add_done_callback(lambda done: self._end([share], done))
+            self._run_on_lane([share])
 
         self._lanes.ask(start)
 

@@ -10,21 +10,34 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+Done = Callable[[T | None, BaseException | None], None]
+"""Called on the loop with what the work returned, or what it raised."""
 
 
 class Lanes:
-    """`count` threads. Used from one event loop only."""
+    """`count` threads. Used from one event loop only.
+
+    Plain threads on a queue, not an executor: what it adds to each run (a future for the thread,
+    one for the loop, and the link between them) takes as long as a small run itself.
+    """
 
     def __init__(self, count: int) -> None:
         assert count >= 1
         self.count = count
         self.idle = count
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
         self._waiting: deque[Callable[[], None]] = deque()
+        self._work: SimpleQueue[Any] = SimpleQueue()
+        self._threads = [
+            Thread(target=self._serve, name=f"lane-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def ask(self, start: Callable[[], None]) -> None:
         """Call `start` in a later turn of the loop, holding a lane; it must `release`.
@@ -44,10 +57,26 @@ class Lanes:
         else:
             self.idle += 1
 
-    def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Run `work` on the held lane's thread."""
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+    def run(self, work: Callable[[], T], done: Done[T]) -> None:
+        """Run `work` on the held lane's thread, then `done` on the loop."""
+        self._work.put((asyncio.get_running_loop(), work, done))
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            loop, work, done = item
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as raised:
+                error = raised
+            if not loop.is_closed():  # else nobody is left to listen
+                loop.call_soon_threadsafe(done, result, error)
+            # A waiting thread must not hold on to a batch.
+            del item, work, done, result, error
 
     def close(self) -> None:
         """Let running work end, then stop the threads."""
-        self._pool.shutdown(wait=True)
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()

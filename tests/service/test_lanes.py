@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -65,12 +67,34 @@ async def test_those_who_ask_again_wait_behind_the_others() -> None:
     lanes.close()
 
 
+async def on_lane(lanes: Lanes, work: Callable[[], Any]) -> Any:
+    """Run and wait."""
+    future = asyncio.get_running_loop().create_future()
+
+    def done(result: Any, error: BaseException | None) -> None:
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    lanes.run(work, done)
+    return await future
+
+
 async def test_work_runs_on_a_lane_and_its_error_comes_back() -> None:
     lanes = Lanes(1)
-    name = await lanes.run(lambda: threading.current_thread().name)
+    name = await on_lane(lanes, lambda: threading.current_thread().name)
     assert name.startswith("lane")
     with pytest.raises(ZeroDivisionError):
-        await lanes.run(lambda: 1 // 0)
+        await on_lane(lanes, lambda: 1 // 0)
+    assert await on_lane(lanes, lambda: "still there") == "still there"
+    lanes.close()
+
+
+async def test_lanes_work_at_the_same_time() -> None:
+    lanes = Lanes(2)
+    meeting = threading.Barrier(2, timeout=10)
+    await asyncio.gather(*(on_lane(lanes, meeting.wait) for _ in range(2)))
     lanes.close()
 
 
@@ -83,7 +107,7 @@ async def test_close_waits_for_running_work() -> None:
         finish.wait(10)
         return "done"
 
-    running = lanes.run(work)
+    running = asyncio.ensure_future(on_lane(lanes, work))
     await asyncio.to_thread(begun.wait, 10)
     closing = asyncio.ensure_future(asyncio.to_thread(lanes.close))
     await asyncio.sleep(0.01)
