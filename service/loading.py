@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.batch_size import choose_batch_rows
 from service.contract import GOLDEN_FILE, Manifest, TensorSpec
 from service.errors import ContractError, GoldenMismatchError
 from service.invariance import Invariance, warm
@@ -27,6 +28,8 @@ class LoadedModel:
     manifest: Manifest
     session: Session
     folder: Path
+    batch_rows: int | None = None
+    """Rows that a run should have at most; None if nothing was warmed up."""
     invariance: Invariance | None = None
     """None if it was not checked: no batch was asked to be warmed up."""
 
@@ -53,7 +56,8 @@ def load(
         version: the version.
         provider: where it will run.
         device_memory_bytes: as of `Session`.
-        warm_rows: batch sizes to run once; rows of the largest are compared, see `Invariance`.
+        warm_rows: batch sizes that will come. The session is run at some of them, up to the
+            largest that pays (`batch_rows`), and rows of that are compared (`invariance`).
 
     Raises:
         ContractError: any step failed; the message says which.
@@ -73,12 +77,14 @@ def load(
     _check_tensors(model, "output", manifest.outputs, session.outputs)
     try:
         _match_golden(model)
-        invariance = warm(session, _high(manifest), warm_rows) if warm_rows else None
+        high = _high(manifest)
+        rows = choose_batch_rows(session, high, max(warm_rows)) if warm_rows else None
+        invariance = warm(session, high, (1, rows)) if rows else None
     except ContractError:
         raise
     except Exception as error:  # onnxruntime raises its own types, one per status code
         raise ContractError(f"{model.label}: the graph does not run: {error}") from error
-    return replace(model, invariance=invariance)
+    return replace(model, batch_rows=rows, invariance=invariance)
 
 
 def _buckets(most_rows: int) -> list[int]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from service import metrics
+from service import memory, metrics
 from service.errors import SettingsError
 from service.lanes import Lanes
 from service.oip.repository import Control, shared_folder
@@ -73,6 +73,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         check_provider(settings.provider)
+        memory.bound_arenas()
         Arena.share(settings.arena_mib * 2**20)
         self.settings = settings
         self.lanes = Lanes(settings.lanes)
@@ -107,7 +108,11 @@ class Runtime:
                 self.control.recall()
             if watching:
                 group.create_task(self.registry.follow())
-            group.create_task(self.registry.open())
+            group.create_task(self._open())
+
+    async def _open(self) -> None:
+        await self.registry.open()
+        memory.settle()
 
     async def close(self) -> None:
         """Let gRPC calls end, stop following, close every model, stop the threads."""

@@ -43,7 +43,9 @@ class Settings:
         "most memory onnxruntime may hold: per worker on the CPU, per model on a GPU",
         minimum=16,
     )
-    max_batch_rows: int = _setting(64, "most rows in one run of a graph", minimum=1)
+    max_batch_rows: int = _setting(
+        64, "most rows in one run of a graph; fewer where a row gets no cheaper by more", minimum=1
+    )
     max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
     max_body_bytes: int = _setting(16 * 2**20, "largest request body", minimum=1024)
     max_answer_bytes: int = _setting(
@@ -55,7 +57,7 @@ class Settings:
     max_tokens: int = _setting(4096, "most characters a completion may have", minimum=1)
     max_choices: int = _setting(16, "most completions in a request: prompts times n", minimum=1)
     stream_interval_ms: float = _setting(
-        20.0,
+        40.0,
         "streamed text: the first character at once, then what came together in this time",
         minimum=0,
     )

@@ -102,7 +102,7 @@ class Choice:
 
     def text_of(self, tokens: Sequence[Token]) -> str:
         """Characters of tokens."""
-        return "".join(self.vocabulary[token.index] for token in tokens)
+        return "".join([self.vocabulary[token.index] for token in tokens])
 
     def push(self, tokens: list[Token], finish: FinishReason | None) -> list[Token]:
         """Add tokens; return those that can now be shown."""

@@ -53,7 +53,7 @@ class Kind(abc.ABC):
             model.session.run,
             bench.lanes,
             bench.metrics,
-            max_batch_rows=bench.settings.max_batch_rows,
+            max_batch_rows=model.batch_rows or bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
             cache=bench.cache,
             digest=model.manifest.graph_sha256,
