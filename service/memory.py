@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
+
+from service import libc
 
 _M_ARENA_MAX = -8  # mallopt's name for it, in glibc's malloc.h
 _ARENAS = 2
@@ -11,7 +12,7 @@ _ARENAS = 2
 
 def bound_arenas() -> None:
     """Let threads share two of malloc's arenas: each of its own keeps what it once needed."""
-    mallopt = _libc_function("mallopt")
+    mallopt = libc.find("mallopt")
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
 
@@ -24,15 +25,6 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    trim = _libc_function("malloc_trim")
+    trim = libc.find("malloc_trim")
     if trim is not None:
         trim(0)
-
-
-def _libc_function(name: str) -> ctypes._NamedFuncPointer | None:
-    """A function of the C library; None where it is another one than glibc."""
-    try:
-        function: ctypes._NamedFuncPointer = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError):
-        return None
-    return function

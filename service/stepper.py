@@ -11,7 +11,6 @@ cut the same way whoever else is there, and each row draws from its own random s
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 import time
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from service.block import Block, Graph, Row
 from service.cache import Cache
 from service.errors import NotReadyError, OverloadedError, TooLargeError
+from service.libc import give_way
 from service.metrics import ModelMetrics
 from service.reading import Reader
 from service.sequences import FinishReason, Prompt, Stream, Token, Written
@@ -276,7 +276,7 @@ class Stepper:
             _call(events[0][0].loop, _deliver, events)
         # Where the loop shares this core it is let in between two steps, to read requests and to
         # send what was flushed; the scheduler alone would let it wait for some milliseconds.
-        os.sched_yield()
+        give_way()
 
 
 def _deliver(events: list[_Event]) -> None:
