@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ from service.store import Store
 
 if TYPE_CHECKING:
     from service.oip.grpc_server import GrpcServer
+
+
+_SWITCH_S = 0.001
+"""Python lets a thread that comes back from onnxruntime wait for 5 ms while the event loop has the
+interpreter lock: as long as a batch takes."""
 
 
 def preflight(settings: Settings) -> None:
@@ -74,6 +80,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         check_provider(settings.provider)
         memory.bound_arenas()
+        sys.setswitchinterval(_SWITCH_S)
         Arena.share(settings.arena_mib * 2**20)
         self.settings = settings
         self.lanes = Lanes(settings.lanes)
