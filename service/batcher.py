@@ -71,7 +71,7 @@ class Batcher:
         self._run = run
         self._lanes = lanes
         self._metrics = metrics
-        self._max_batch_rows = max_batch_rows
+        self.max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
         self._cache = cache or Cache(0)
         self._digest = digest
@@ -160,7 +160,7 @@ class Batcher:
 
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
-        batches = -(-self.queued_rows // self._max_batch_rows)
+        batches = -(-self.queued_rows // self.max_batch_rows)
         for _ in range(min(batches, self._lanes.count) - self._asked):
             self._asked += 1
             self._lanes.ask(self._start)
@@ -169,7 +169,7 @@ class Batcher:
         self._asked -= 1
         # Idle lanes share what is waiting; a busy worker fills one batch to the brim.
         lanes = 1 + self._lanes.idle
-        room = min(self._max_batch_rows, max(1, -(-self.queued_rows // lanes)))
+        room = min(self.max_batch_rows, max(1, -(-self.queued_rows // lanes)))
         shares = self._waiting.take(room)
         self._metrics.add_waiting(-sum(share.rows for share in shares))
         if not shares:

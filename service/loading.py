@@ -5,6 +5,7 @@ A version that fails any step is refused with the reason; nothing of it is serve
 
 from __future__ import annotations
 
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -78,7 +79,8 @@ def load(
     try:
         _match_golden(model)
         high = _high(manifest)
-        rows = choose_batch_rows(session, high, max(warm_rows)) if warm_rows else None
+        clock = time.thread_time if provider == "cpu" else time.perf_counter
+        rows = choose_batch_rows(session, high, max(warm_rows), clock=clock) if warm_rows else None
         invariance = warm(session, high, (1, rows)) if rows else None
     except ContractError:
         raise

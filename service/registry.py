@@ -257,7 +257,13 @@ class Registry:
         self._served[name] = _Served(engine)
         manifest = engine.manifest
         metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(1)
-        log.info("%s serves %s after %.2f s", name, manifest.version, elapsed_s)
+        log.info(
+            "%s serves %s after %.2f s, in batches of up to %d rows",
+            name,
+            manifest.version,
+            elapsed_s,
+            engine.batcher.max_batch_rows,
+        )
         if before is not None:
             metrics.SWAPS.labels(name).inc()
             old = before.engine.manifest

@@ -153,15 +153,19 @@ class Completion:
         echoes = {choice.index for choice in self.choices if choice.echoed is not None}
         # As OpenAI has it: where usage comes at the end, it is null until then.
         pending = {"usage": None} if include_usage else {}
+
+        def encode(choice: dict[str, Any]) -> bytes:
+            return _encoder.encode(self.envelope.body([choice]) | pending)
+
         async with aclosing(_merge(self.streams)) as merged:
             async for index, tokens, finish in merged:
                 choice = self.choices[index]
                 if index in echoes:
                     echoes.discard(index)
-                    yield _encoder.encode(self.envelope.body([choice.echo_chunk()]) | pending)
+                    yield encode(choice.echo_chunk())
                 shown = choice.push(tokens, finish)
                 if shown or finish is not None:
-                    yield _encoder.encode(self.envelope.body([choice.chunk(shown)]) | pending)
+                    yield encode(choice.chunk(shown))
         if include_usage:
             yield _encoder.encode(self.envelope.body([], self._usage()))
 

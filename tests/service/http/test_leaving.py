@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from prometheus_client import REGISTRY
 
 from service.errors import NotReadyError
 from service.http.front import Front
+from service.kinds.base import Kind
 from service.kinds.cnn import Cnn
+from service.kinds.gan import Gan
 from service.kinds.lstm import Lstm
 from service.runtime import Runtime
 from service.sampling import SamplingParameters
@@ -40,8 +43,11 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
-def steps_counted() -> float:
-    labels = {"model": "shakespeare"}
+MODELS = {"cnn": "cifar10", "gan": "cifar10-gan", "lstm": "shakespeare"}
+
+
+def steps_counted(kind: str = "lstm") -> float:
+    labels = {"model": MODELS[kind]}
     return REGISTRY.get_sample_value("triptych_inference_seconds_count", labels) or 0.0
 
 
@@ -90,25 +96,41 @@ async def test_a_completion_whose_client_left_is_let_go(
     assert steps_counted() - steps < MANY_TOKENS / 2
 
 
+def tensors() -> bytes:
+    image = {"name": "image", "shape": [1, 32, 32, 3], "datatype": "UINT8", "data": [0] * 3072}
+    return json.dumps({"inputs": [image]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "counted_as", "body"),
+    [
+        (Cnn, "/v1/classify", "classify", png()),
+        (Gan, "/v1/sample", "sample", b'{"n": 1}'),
+        (Gan, "/v1/images/generations", "images", b'{"prompt": "a cat"}'),
+        (Cnn, "/v2/models/cifar10/infer", "oip.infer", tensors()),
+    ],
+)
 async def test_rows_of_a_client_that_left_are_taken_out(
-    service: tuple[Runtime, Front],
+    service: tuple[Runtime, Front], kind: type[Kind], path: str, counted_as: str, body: bytes
 ) -> None:
     runtime, front = service
-    counted = requests_counted("classify", "cancelled")
+    counted = requests_counted(counted_as, "cancelled")
+    runs = steps_counted(kind.name)
     held: list[object] = []
     runtime.lanes.ask(lambda: held.append(None))  # the only lane: nothing can run
     await until(lambda: held)
-    with runtime.registry.lease(Cnn, None) as cnn:
-        visitor = Visitor("/v1/classify", png())
+    with runtime.registry.lease(kind, None) as engine:
+        visitor = Visitor(path, body)
         visit = asyncio.ensure_future(visitor.visit(front))
-        await until(lambda: cnn.batcher.queued_rows == 1)
+        await until(lambda: engine.batcher.queued_rows == 1)
         visitor.leaving.set()
         await asyncio.wait_for(visit, 20)
-        assert cnn.batcher.queued_rows == 0
-    assert requests_counted("classify", "cancelled") == counted + 1
+        assert engine.batcher.queued_rows == 0
+    assert requests_counted(counted_as, "cancelled") == counted + 1
     runtime.lanes.release()
     async with http(front) as client:
         assert (await client.post("/v1/classify", content=png())).status_code == 200
+    assert steps_counted(kind.name) == runs + (kind is Cnn)  # nothing else has run
 
 
 async def test_a_deadline_is_the_clients_own(service: tuple[Runtime, Front]) -> None:
