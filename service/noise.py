@@ -27,10 +27,13 @@ def _generator(seed: int, row: int) -> np.random.Generator:
 def normal(seed: int, first_row: int, rows: int, width: int) -> NDArray[np.float32]:
     """Standard normal float32 [rows, width]; row i depends on (seed, first_row + i) alone."""
     noise_NZ = np.empty((rows, width), dtype=np.float32)
+    generator = _generator(seed, first_row)
+    # The state of a fresh generator; with another key it is that of another row.
+    state = generator.bit_generator.state
     for index in range(rows):
-        noise_NZ[index] = _generator(seed, first_row + index).standard_normal(
-            width, dtype=np.float32
-        )
+        state["state"]["key"][1] = first_row + index
+        generator.bit_generator.state = state
+        generator.standard_normal(out=noise_NZ[index], dtype=np.float32)
     return noise_NZ
 
 

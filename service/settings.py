@@ -57,7 +57,7 @@ class Settings:
     max_tokens: int = _setting(4096, "most characters a completion may have", minimum=1)
     max_choices: int = _setting(16, "most completions in a request: prompts times n", minimum=1)
     stream_interval_ms: float = _setting(
-        40.0,
+        50.0,
         "streamed text: the first character at once, then what came together in this time",
         minimum=0,
     )

@@ -157,15 +157,22 @@ class Completion:
         def encode(choice: dict[str, Any]) -> bytes:
             return _encoder.encode(self.envelope.body([choice]) | pending)
 
-        async with aclosing(_merge(self.streams)) as merged:
-            async for index, tokens, finish in merged:
-                choice = self.choices[index]
-                if index in echoes:
-                    echoes.discard(index)
-                    yield encode(choice.echo_chunk())
-                shown = choice.push(tokens, finish)
-                if shown or finish is not None:
+        if len(self.streams) == 1 and not echoes:  # the usual case, without what others need
+            (choice,), (stream,) = self.choices, self.streams
+            async for tokens in stream:
+                shown = choice.push(tokens, stream.finish_reason)
+                if shown or stream.finish_reason is not None:
                     yield encode(choice.chunk(shown))
+        else:
+            async with aclosing(_merge(self.streams)) as merged:
+                async for index, tokens, finish in merged:
+                    choice = self.choices[index]
+                    if index in echoes:
+                        echoes.discard(index)
+                        yield encode(choice.echo_chunk())
+                    shown = choice.push(tokens, finish)
+                    if shown or finish is not None:
+                        yield encode(choice.chunk(shown))
         if include_usage:
             yield _encoder.encode(self.envelope.body([], self._usage()))
 
