@@ -66,7 +66,8 @@ def _method(report: dict[str, Any]) -> str:
     return (
         f"The same graph ({report['model']}), JPEG and tensors for all; each answers with label "
         "and score; one worker, onnxruntime with one intra-op thread, pictures decoded with "
-        f"Pillow; servers and client share all {machine['cores']} cores, one server at a time. "
+        "Pillow, by triptych with simplejpeg; servers and client share all "
+        f"{machine['cores']} cores, one server at a time. "
         f"Medians of {report['rounds']} interleaved rounds of {report['duration_s']:g} s; "
         "CPU-seconds and memory (PSS) are those of the server's whole process tree; the client "
         f"used at most {busiest:.0%} of a core. "
