@@ -41,19 +41,25 @@ class Server:
         return httpx.post(self.url + path, timeout=60, **options)  # type: ignore[arg-type]
 
     def wait_for(self, path: str, status: int) -> httpx.Response:
-        """Poll, as a probe does, until `path` answers with `status`."""
+        """Poll, as a probe does, until `path` answers with `status`.
+
+        A worker that is ready may answer while another still loads: each poll is a connection of
+        its own, and one good answer is not enough.
+        """
         end_s = time.monotonic() + START_TIMEOUT_S
+        in_a_row, needed = 0, 8 if (path, status) == ("/readyz", 200) else 1
         while time.monotonic() < end_s:
             if self.process.poll() is not None:
                 raise AssertionError(f"the service stopped: {self.log}")
             try:
                 answer = self.get(path)
             except httpx.TransportError:
-                pass
+                in_a_row = 0
             else:
-                if answer.status_code == status:
+                in_a_row = in_a_row + 1 if answer.status_code == status else 0
+                if in_a_row == needed:
                     return answer
-            time.sleep(0.1)
+            time.sleep(0.01 if in_a_row else 0.1)
         raise AssertionError(f"{path} never answered {status}: {self.log}")
 
     def stop(self) -> int:
