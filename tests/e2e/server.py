@@ -47,7 +47,7 @@ class Server:
         its own, and one good answer is not enough.
         """
         end_s = time.monotonic() + START_TIMEOUT_S
-        in_a_row, needed = 0, 8 if (path, status) == ("/readyz", 200) else 1
+        in_a_row, needed = 0, 10 if "ready" in path and status == 200 else 1
         while time.monotonic() < end_s:
             if self.process.poll() is not None:
                 raise AssertionError(f"the service stopped: {self.log}")
@@ -59,7 +59,7 @@ class Server:
                 in_a_row = in_a_row + 1 if answer.status_code == status else 0
                 if in_a_row == needed:
                     return answer
-            time.sleep(0.01 if in_a_row else 0.1)
+            time.sleep(0.1)
         raise AssertionError(f"{path} never answered {status}: {self.log}")
 
     def stop(self) -> int:
