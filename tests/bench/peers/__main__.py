@@ -19,7 +19,7 @@ from typing import Any
 from tests.bench.classifier import REFERENCE, UnfitModelError, build_store
 from tests.bench.machine import describe_machine
 from tests.bench.peers.catalogue import CATALOGUE, Peer
-from tests.bench.peers.report import write_report
+from tests.bench.peers.report import last_line, write_report
 from tests.bench.peers.visit import Work, WrongAnswerError, visit, visit_triptych
 from tests.bench.process import StartError
 
@@ -33,7 +33,9 @@ def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         found = [one["loads"][key] for one in rounds]
         failed = [one for one in found if "error" in one]
         loads[key] = (
-            failed[0] if failed else {name: median(one[name] for one in found) for name in found[0]}
+            {"error": last_line(failed[0]["error"])}
+            if failed
+            else {name: median(one[name] for one in found) for name in found[0]}
         )
     return {
         **{name: median(one[name] for one in rounds) for name in ("ready_s", "tree_pss_mib")},
@@ -46,7 +48,7 @@ def _build(peer: Peer) -> str:
     try:
         peer.build()
     except (OSError, subprocess.CalledProcessError) as error:
-        return f"cannot be built: {error}"
+        return last_line(f"cannot be built: {error}")
     return ""
 
 
@@ -83,7 +85,7 @@ def main() -> None:
                 try:
                     rounds.setdefault(server, []).append(go())
                 except (StartError, WrongAnswerError, OSError) as error:
-                    errors[server] = str(error)
+                    errors[server] = last_line(str(error))
                 print(server, errors.get(server) or rounds[server][-1], file=sys.stderr)
     report = {
         "machine": describe_machine(),

@@ -30,13 +30,13 @@ def markdown(report: dict[str, Any]) -> str:
     for peer in report["peers"]:
         if "error" in peer:
             lines.append(f"| {peer['name']} | not measured |{'  |' * (len(titles) - 2)}")
-            notes.append(f"- {peer['name']} was not measured: {_line(peer['error'])}")
+            notes.append(f"- {peer['name']} was not measured: {peer['error']}")
             continue
         cells = [_cell(peer["loads"][key], name, form) for _, key, name, form in _COLUMNS]
         lines.append(f"| {' | '.join([peer['name'], *cells])} | {peer['tree_pss_mib']:,.0f} |")
         notes.append(f"- {peer['version']}: {peer['settings']}.")
         notes += [
-            f"- {peer['name']}, {key}: {_line(found['error'])}"
+            f"- {peer['name']}, {key}: {found['error']}"
             for key, found in peer["loads"].items()
             if "error" in found
         ]
@@ -47,9 +47,13 @@ def _cell(found: dict[str, Any], name: str, form: str) -> str:
     return "failed" if "error" in found else form.format(found[name])
 
 
-def _line(error: str) -> str:
-    """The last line that names an error, else the last: where a traceback ends."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
+def last_line(error: str) -> str:
+    """The last line that names an error, else the last: where a traceback ends.
+
+    Paths are those of the repository, whatever folder of whoever's machine it lies in.
+    """
+    plain = error.replace(f"{Path.cwd()}/", "")
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line]
     return (named or lines or [""])[-1][:200]
 
