@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
@@ -28,12 +27,12 @@ from training.measures.neighbours import nearest
 from training.networks.dcgan import fold_transposed_norms
 from training.networks.projgan import fold_conditional_norms
 from training.networks.served import ServedGenerator
+from training.painter import Painter
 from training.plots.classification import plot_class_shares, plot_confusion
 from training.plots.curves import Panel
 from training.plots.pictures import plot_neighbours, plot_samples
 from training.seeds import derive
 from training.tasks.adversarial import GanConfig, GanTask, NetworkConfig
-from training.tasks.base import in_chunks
 
 NEIGHBOUR_SAMPLES = 500
 
@@ -154,21 +153,15 @@ class Gan(Kind[GanConfig, ImageData]):
         self,
         config: GanConfig,
         data: ImageData,
-        network: nn.Module,
+        graph: Path,
         folder: Path,
         judge: Path | None,
     ) -> Evaluation:
         """Let the judge look at samples of every class, and at real images for comparison."""
-        if judge is None:
-            raise DataError(
-                "a published classifier must judge the samples; train one first "
-                "(run --kind cnn), or name its version folder with --judge",
-                field="judge",
-            )
-        judged_by, classes = Judge(judge), len(data.classes)
+        judged_by, classes = _appoint(judge), len(data.classes)
         positions = judged_by.positions(data.classes)
         asked_N = np.repeat(np.arange(classes), config.samples_per_class)
-        images = sample_images(network, config, asked_N)
+        images = Painter(graph).sample(asked_N, config.fit.seed)
         drawn, real = judged_by.see(images), judged_by.see(data.test.images)
         training = judged_by.see(data.train.images)
         found = agreement(drawn.judged, positions[asked_N], classes=len(judged_by.labels))
@@ -231,6 +224,16 @@ class Gan(Kind[GanConfig, ImageData]):
             ),
         )
 
+    def score(
+        self, config: GanConfig, data: ImageData, graph: Path, judge: Path | None = None
+    ) -> dict[str, float]:
+        """Class agreement."""
+        judged_by = _appoint(judge)
+        asked_N = np.repeat(np.arange(len(data.classes)), config.samples_per_class)
+        drawn = judged_by.see(Painter(graph).sample(asked_N, config.fit.seed))
+        right_N = drawn.judged == judged_by.positions(data.classes)[asked_N]
+        return {"class_agreement": float(right_N.mean())}
+
     def export(self, config: GanConfig, data: ImageData, network: nn.Module) -> Export:
         """The averaged generator, its class tables folded, rounding to grey levels in the graph."""
         classes, noise = len(data.classes), config.network.noise
@@ -278,18 +281,14 @@ class Gan(Kind[GanConfig, ImageData]):
         )
 
 
-@torch.no_grad()
-def sample_images(
-    network: nn.Module, config: GanConfig, label_N: NDArray[np.int64], *, rows: int = 100
-) -> NDArray[np.uint8]:
-    """uint8 [N,H,W,3], from noise that the seed decides."""
-    rng = np.random.default_rng(derive(config.fit.seed, "evaluation"))
-    served = ServedGenerator(network).eval()
-    parts = []
-    for label_B in in_chunks(torch.from_numpy(label_N), rows):
-        noise = rng.standard_normal((len(label_B), config.network.noise), dtype=np.float32)
-        parts.append(served(torch.from_numpy(noise), label_B).numpy())
-    return np.concatenate(parts)
+def _appoint(judge: Path | None) -> Judge:
+    if judge is None:
+        raise DataError(
+            "a published classifier must judge the samples; train one first "
+            "(run --kind cnn), or name its version folder with --judge",
+            field="judge",
+        )
+    return Judge(judge)
 
 
 KIND = Gan()

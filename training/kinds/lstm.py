@@ -20,8 +20,8 @@ from training.kinds.base import About, Arrays, Evaluation, Export, Kind
 from training.measures.text import known_words, longest_overlap, nats_to_bits, perplexity
 from training.networks.charlstm import CharLstm
 from training.plots.curves import Panel, plot_loss_by_position
-from training.seeds import generator
-from training.tasks.language import LstmConfig, LstmTask, NetworkConfig, encode, window_losses
+from training.tasks.language import LstmConfig, LstmTask, NetworkConfig
+from training.writer import Writer
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 SAMPLE_CHARACTERS = 400
@@ -116,15 +116,15 @@ class Lstm(Kind[LstmConfig, TextData]):
         self,
         config: LstmConfig,
         data: TextData,
-        network: nn.Module,
+        graph: Path,
         folder: Path,
         judge: Path | None,
     ) -> Evaluation:
         """Loss on the validation split, and what the samples look like."""
-        loss_WT = window_losses(network, encode(data.val, data.vocabulary), config.window)
+        writer = Writer(graph, data.vocabulary)
+        loss_WT = writer.window_losses(data.val, config.window)
         loss_nats = float(loss_WT.mean())
-        start = max(data.vocabulary.find("\n"), 0)
-        texts = sample_texts(network, data.vocabulary, start, config.fit.seed)
+        texts = writer.write(TEMPERATURES, SAMPLE_CHARACTERS, config.fit.seed)
         written = "\n".join(texts)
         metrics = {
             "val_loss_nats": loss_nats,
@@ -133,7 +133,7 @@ class Lstm(Kind[LstmConfig, TextData]):
             "sample_known_words": known_words(written, data.train).value,
             "sample_longest_overlap": float(longest_overlap(written, data.train).characters),
         }
-        plot_loss_by_position(loss_WT.mean(dim=0).numpy(), folder / "positions.png")
+        plot_loss_by_position(loss_WT.mean(axis=0), folder / "positions.png")
         return Evaluation(
             metrics,
             figures=(
@@ -144,6 +144,13 @@ class Lstm(Kind[LstmConfig, TextData]):
                 for temperature, text in zip(TEMPERATURES, texts, strict=True)
             ),
         )
+
+    def score(
+        self, config: LstmConfig, data: TextData, graph: Path, judge: Path | None = None
+    ) -> dict[str, float]:
+        """Loss on the validation split."""
+        loss_WT = Writer(graph, data.vocabulary).window_losses(data.val, config.window)
+        return {"val_loss_nats": float(loss_WT.mean())}
 
     def export(self, config: LstmConfig, data: TextData, network: nn.Module) -> Export:
         """The ONNX operator LSTM, batch first, a sequence's state in one row."""
@@ -192,23 +199,6 @@ class Lstm(Kind[LstmConfig, TextData]):
             draw_inputs=draw_inputs,
             vocabulary=data.vocabulary,
         )
-
-
-@torch.no_grad()
-def sample_texts(network: nn.Module, vocabulary: str, start: int, seed: int) -> list[str]:
-    """One text for each temperature, from the zero state after the character `start`."""
-    draw = generator(seed, "samples")
-    temperature_B1 = torch.tensor(TEMPERATURES)[:, None]
-    token_B1 = torch.full((len(TEMPERATURES), 1), start)
-    state, texts = None, [""] * len(TEMPERATURES)
-    for _ in range(SAMPLE_CHARACTERS):
-        logits_B1V, state = network(token_B1, state)
-        probability_BV = (logits_B1V[:, 0] / temperature_B1).softmax(dim=1)
-        token_B1 = torch.multinomial(probability_BV, 1, generator=draw)
-        texts = [
-            text + vocabulary[int(token)] for text, token in zip(texts, token_B1[:, 0], strict=True)
-        ]
-    return texts
 
 
 KIND = Lstm()
