@@ -70,7 +70,7 @@ format: $(DEV)/ready ## format and mend what can be mended
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
-train: $(DEV)/ready ## train, evaluate, export, verify, gate and publish MODEL (DATA, TRAIN_ARGS)
+train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (DATA, TRAIN_ARGS)
 	$(DEV)/bin/triptych-train run --model $(MODEL) --store $(STORE) \
 		$(if $(DATA),--data $(DATA)) $(TRAIN_ARGS)
 

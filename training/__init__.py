@@ -1,1 +1,1 @@
-"""The training room: data -> fit -> evaluate -> export -> verify -> gate -> publish."""
+"""The training room: data -> fit -> export -> verify -> evaluate -> gate -> publish."""

@@ -18,11 +18,11 @@ EXIT_CODES = (
 )
 
 STEPS = {
-    "run": "do it all: fit, evaluate, export, verify, gate, publish",
+    "run": "do it all: fit, export, verify, evaluate, gate, publish",
     "fit": "train, or go on training with --resume",
-    "evaluate": "measure the fitted weights on held-out data",
     "export": "write the ONNX graph",
     "verify": "prove the graph against torch and write golden outputs",
+    "evaluate": "measure the graph on held-out data",
     "gate": "compare the figures with their floors and the served version",
     "publish": "write card and manifest and make this the served version",
 }

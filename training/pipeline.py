@@ -1,8 +1,9 @@
 """The steps of a run, each from the run's folder to the run's folder:
 
-    fit -> evaluate -> export -> verify -> gate -> publish
+    fit -> export -> verify -> evaluate -> gate -> publish
 
 `run_all` does them in this order; each can be done alone, and refuses results of other weights.
+What is evaluated is the file that will be served.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ class FitResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`evaluation.json`."""
+    """`evaluation.json`; `graph_sha256` says which graph was measured."""
 
+    graph_sha256: str
     metrics: dict[str, float]
     figures: tuple[Figure, ...]
     samples: tuple[Sample, ...]
@@ -121,9 +123,9 @@ class Pipeline:
     def run_all(self) -> Path:
         """Every step; returns the published version's folder."""
         self.fit()
-        self.evaluate()
         self.export()
         self.verify()
+        self.evaluate()
         self.gate()
         return self.publish()
 
@@ -150,26 +152,6 @@ class Pipeline:
         )
         self.say(f"fit: {progress.elapsed_s:.0f} s, weights of epoch {progress.best_epoch}")
 
-    def evaluate(self) -> EvaluationResult:
-        """Measure the weights to serve; writes plots and `evaluation.json`."""
-        fitted = self.run.read("fit", FitResult, "fit")
-        found = self.kind.record(self.data)
-        if found.sha256 != fitted.data.sha256:
-            raise FitError(
-                f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
-                f"was {fitted.data.sha256[:16]}...; fit again"
-            )
-        self.run.plots.mkdir(exist_ok=True)
-        evaluation = self.kind.evaluate(
-            self.config, self.data, self._network(), self.run.plots, self._judge_folder()
-        )
-        result = EvaluationResult(
-            metrics=evaluation.metrics, figures=evaluation.figures, samples=evaluation.samples
-        )
-        self.run.write("evaluation", result)
-        self.say("\n".join(f"  {key} = {value:.4g}" for key, value in result.metrics.items()))
-        return result
-
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""
         if self.run.candidate.exists():
@@ -194,9 +176,33 @@ class Pipeline:
         self.say(f"verify: rows are bit-identical in batches of {proof.batch_sizes}")
         return proof
 
+    def evaluate(self) -> EvaluationResult:
+        """Measure the graph that will be served; writes plots and `evaluation.json`."""
+        fitted = self.run.read("fit", FitResult, "fit")
+        found = self.kind.record(self.data)
+        if found.sha256 != fitted.data.sha256:
+            raise FitError(
+                f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
+                f"was {fitted.data.sha256[:16]}...; fit again"
+            )
+        graph = self._verified_graph()
+        self.run.plots.mkdir(exist_ok=True)
+        evaluation = self.kind.evaluate(
+            self.config, self.data, graph, self.run.plots, self._judge_folder()
+        )
+        result = EvaluationResult(
+            graph_sha256=digest_file(graph).sha256,
+            metrics=evaluation.metrics,
+            figures=evaluation.figures,
+            samples=evaluation.samples,
+        )
+        self.run.write("evaluation", result)
+        self.say("\n".join(f"  {key} = {value:.4g}" for key, value in result.metrics.items()))
+        return result
+
     def gate(self) -> Gate:
         """Judge the evaluation; raises GateRefusedError if a figure is not good enough."""
-        metrics = self.run.read("evaluation", EvaluationResult, "evaluate").metrics
+        metrics = self._evaluation(self._verified_graph()).metrics
         served = served_manifest(self.options.store, self.run.record.model)
         if served is not None and served.kind != self.run.record.kind:
             raise ConfigError(
@@ -229,13 +235,11 @@ class Pipeline:
     def _assemble(self) -> None:
         """Complete the candidate's folder: plots, card, manifest."""
         fitted = self.run.read("fit", FitResult, "fit")
-        evaluation = self.run.read("evaluation", EvaluationResult, "evaluate")
-        verification = self.run.read("verification", VerificationResult, "verify")
+        graph_file = self._verified_graph()
+        evaluation = self._evaluation(graph_file)
         verdict = self.run.read("gate", Gate, "gate")
         candidate, record = self.run.candidate, self.run.record
-        graph = digest_file(candidate / GRAPH_FILE)
-        if graph.sha256 != verification.graph_sha256:
-            raise ExportError(f"{candidate / GRAPH_FILE} was not verified; run `verify` again")
+        graph = digest_file(graph_file)
         for figure in evaluation.figures:
             shutil.copyfile(self.run.plots / figure.file, candidate / figure.file)
         shutil.copyfile(self.run.folder / CURVES_FILE, candidate / CURVES_FILE)
@@ -279,6 +283,21 @@ class Pipeline:
             metric_notes=self.kind.about.metric_notes,
         )
         seal(candidate, manifest)
+
+    def _verified_graph(self) -> Path:
+        """The graph to serve; raises ExportError unless it is the one that was proved."""
+        graph = self.run.candidate / GRAPH_FILE
+        verified = self.run.read("verification", VerificationResult, "verify")
+        if not graph.exists() or digest_file(graph).sha256 != verified.graph_sha256:
+            raise ExportError(f"{graph} was not verified; run `verify` again")
+        return graph
+
+    def _evaluation(self, graph: Path) -> EvaluationResult:
+        """What was measured on `graph`; raises FitError if that was another file."""
+        evaluation = self.run.read("evaluation", EvaluationResult, "evaluate")
+        if digest_file(graph).sha256 != evaluation.graph_sha256:
+            raise FitError(f"{graph} was not evaluated; run `evaluate` again")
+        return evaluation
 
     def _command(self) -> str:
         """The command line that makes this model again."""

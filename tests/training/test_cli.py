@@ -83,7 +83,7 @@ def test_run_publishes_each_kind_and_gold_is_reproduced(desk: Desk) -> None:
 
 def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
     assert desk.start("fit", "lstm", "--seed", "3") == 0
-    for step in ("evaluate", "export", "verify"):
+    for step in ("export", "verify", "evaluate"):
         assert desk(step, "--kind", "lstm") == 0
     assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 0
     assert desk("publish", "--run-dir", str(desk.run_folder("shakespeare"))) == 0
@@ -122,9 +122,20 @@ def test_results_of_other_weights_are_refused(
     assert "is of earlier weights; run `evaluate` again" in capsys.readouterr().err
     assert desk("evaluate", "--model", "shakespeare") == 0
     (folder / "candidate" / "model.onnx").write_bytes(b"something else")
-    assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 0
-    assert desk("publish", "--model", "shakespeare") == 4
-    assert "was not verified" in capsys.readouterr().err
+    for step in ("evaluate", "gate", "publish"):
+        assert desk(step, "--model", "shakespeare") == 4
+        assert "was not verified" in capsys.readouterr().err
+
+
+def test_figures_of_another_graph_are_refused(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "lstm", *desk.lenient("lstm")) == 0
+    path = desk.run_folder("shakespeare") / "evaluation.json"
+    path.write_text(path.read_text().replace('"graph_sha256": "', '"graph_sha256": "0'))
+    for step in ("gate", "publish"):
+        assert desk(step, "--model", "shakespeare") == 4
+        assert "was not evaluated; run `evaluate` again" in capsys.readouterr().err
 
 
 def test_the_gate_refuses_with_a_code_of_its_own_and_nothing_is_published(

@@ -94,12 +94,21 @@ class Kind(ABC, Generic[ConfigT, DataT]):
 
     @abstractmethod
     def evaluate(
-        self, config: ConfigT, data: DataT, network: nn.Module, folder: Path, judge: Path | None
+        self, config: ConfigT, data: DataT, graph: Path, folder: Path, judge: Path | None
     ) -> Evaluation:
-        """Measure the fitted network on held-out data and draw plots into `folder`.
+        """Measure what will be served on held-out data and draw plots into `folder`.
 
-        `judge` is the folder of a published classifier's version, for kinds that are judged by
-        one.
+        `graph` is the ONNX file; it is run as the service runs it, in a session of one thread on
+        the CPU. The figures are a function of the arguments. `judge` is the folder of a published
+        classifier's version, for kinds that are judged by one.
+        """
+
+    @abstractmethod
+    def score(
+        self, config: ConfigT, data: DataT, graph: Path, judge: Path | None = None
+    ) -> dict[str, float]:
+        """The metrics of `rules` alone, as `evaluate` measures them: quick, to choose between
+        graphs of the same weights.
         """
 
     @abstractmethod

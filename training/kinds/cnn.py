@@ -13,6 +13,7 @@ from torch import nn
 
 from service.contract import DataRecord, TensorSpec
 from training.card import Figure
+from training.classifier import Classifier
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
@@ -36,7 +37,6 @@ from training.tasks.classification import (
     CnnTask,
     NetworkConfig,
     channel_statistics,
-    predict_logits,
 )
 
 # Logistic regression on pixels: what every network must beat.
@@ -145,16 +145,14 @@ class Cnn(Kind[CnnConfig, ImageData]):
         self,
         config: CnnConfig,
         data: ImageData,
-        network: nn.Module,
+        graph: Path,
         folder: Path,
         judge: Path | None,
     ) -> Evaluation:
         """Accuracy, by class as well, calibration and confusion on the test split."""
-        logits_NC = predict_logits(
-            network, data.test.images, *channel_statistics(data), torch.device("cpu")
-        )
-        probability_NC = logits_NC.softmax(dim=1).numpy()
-        predicted_N, label_N = probability_NC.argmax(axis=1), data.test.labels
+        answers = Classifier(graph).see(data.test.images)
+        probability_NC = answers.probability
+        predicted_N, label_N = answers.predicted, data.test.labels
         classes = len(data.classes)
         right = accuracy(predicted_N, label_N)
         by_class = per_class_accuracy(predicted_N, label_N, classes=classes)
@@ -193,6 +191,13 @@ class Cnn(Kind[CnnConfig, ImageData]):
                 Figure("reliability.png", "Confidence against accuracy"),
             ),
         )
+
+    def score(
+        self, config: CnnConfig, data: ImageData, graph: Path, judge: Path | None = None
+    ) -> dict[str, float]:
+        """Accuracy on the test split."""
+        predicted_N = Classifier(graph).probabilities(data.test.images).argmax(axis=1)
+        return {"test_accuracy": accuracy(predicted_N, data.test.labels).value}
 
     def export(self, config: CnnConfig, data: ImageData, network: nn.Module) -> Export:
         """With normalisation, softmax, heat map and features in the graph."""
