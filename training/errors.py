@@ -45,6 +45,12 @@ class FitError(TrainingError):
     code = "fit"
 
 
+class DivergedError(FitError):
+    """A loss became infinite or not a number."""
+
+    code = "diverged"
+
+
 class ExportError(TrainingError):
     """The exported graph does not do what the network does."""
 

@@ -11,7 +11,10 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -21,14 +24,10 @@ from torch import nn
 
 from training import checkpoint
 from training.config import KindConfig, config_sha256, to_dict
-from training.errors import FitError
+from training.distributed import Ranks
+from training.errors import DivergedError, FitError
 from training.journal import Journal
-from training.optimizers import (
-    Average,
-    build_optimizer,
-    learning_rate_scale,
-    set_learning_rate,
-)
+from training.optimizers import Average, learning_rate_scale, set_learning_rate
 from training.precision import autocast, choose_dtype
 from training.seeds import derive
 from training.tasks.base import Batch, Phase, Task
@@ -36,6 +35,8 @@ from training.tasks.base import Batch, Phase, Task
 CHECKPOINT_FILE = "checkpoint.pt"
 BEST_FILE = "best.pt"
 SAMPLES_FOLDER = "samples"
+
+Watch = Callable[[Mapping[str, Any]], None]
 
 
 class InterruptedFitError(FitError):
@@ -59,26 +60,41 @@ class Progress:
     stopped: bool = False
 
 
-def fit(task: Task, config: KindConfig, folder: Path, device: torch.device) -> Progress:
+def fit(
+    task: Task,
+    config: KindConfig,
+    folder: Path,
+    device: torch.device,
+    *,
+    ranks: Ranks | None = None,
+    watch: Watch | None = None,
+) -> Progress:
     """Train until the last epoch or an early stop; `folder/best.pt` has the weights to serve.
 
-    A checkpoint in `folder` is gone on from. Raises FitError for a loss that is not finite or a
-    checkpoint of another configuration, and on SIGINT, with the checkpoint saved,
-    InterruptedFitError.
+    A checkpoint in `folder` is gone on from. `ranks` are the processes that share each batch, of
+    which the first alone writes. `watch` is shown each epoch's figures, and may raise to end the
+    fit there. Raises DivergedError for a loss that is not finite, FitError for a checkpoint of
+    another configuration, ConfigError for a batch that does not divide into the ranks' shares,
+    and on SIGINT, with the checkpoint saved, InterruptedFitError.
     """
-    run = _Run(task, config, folder, device)
-    if (folder / CHECKPOINT_FILE).exists():
-        run.restore(checkpoint.load(folder / CHECKPOINT_FILE))
-    with (
+    ranks = ranks or Ranks(device)
+    run = _Run(task, config, folder, device, ranks)
+    path = folder / CHECKPOINT_FILE
+    content = ranks.share(lambda: checkpoint.load(path) if path.exists() else None)
+    if content is not None:
+        run.restore(content)
+    journal = (
         Journal(
             folder,
             epochs=config.fit.epochs,
             steps_per_epoch=task.steps_per_epoch,
             step=run.progress.step,
-        ) as journal,
-        _StopOnInterrupt() as stop,
-    ):
-        run.go(journal, stop)
+        )
+        if ranks.is_main
+        else nullcontext()
+    )
+    with journal as told, _StopOnInterrupt() as stop:
+        run.go(told, stop, watch)
     return run.progress
 
 
@@ -109,16 +125,22 @@ class _StopOnInterrupt:
 class _Run:
     """The state of one fit."""
 
-    def __init__(self, task: Task, config: KindConfig, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, task: Task, config: KindConfig, folder: Path, device: torch.device, ranks: Ranks
+    ) -> None:
+        ranks.check_batch(config.fit.batch_size)
         if task.steps_per_epoch < 1:
             raise FitError(
                 f"the data give no full batch of {config.fit.batch_size}; "
                 "set fit.batch_size lower or bring more data"
             )
         self.task, self.config, self.folder, self.device = task, config, folder, device
+        self.ranks = ranks
         self.dtype = choose_dtype(config.fit, device)
-        self.optimizers = [build_optimizer(p.module, p.optimizer) for p in task.phases]
         self.average = Average(task.modules[task.served], config.fit.ema_decay)
+        ranks.prepare(task.modules)
+        self.losses = [ranks.loss(phase, len(task.phases)) for phase in task.phases]
+        self.optimizers = [task.optimizer(phase) for phase in task.phases]
         self.total_steps = config.fit.epochs * task.steps_per_epoch
         self.progress = Progress()
         # A phase steps its own module alone: the others' parameters need no gradient meanwhile.
@@ -126,30 +148,38 @@ class _Run:
             p.name: [w for w in p.module.parameters() if w.requires_grad] for p in task.phases
         }
 
-    def go(self, journal: Journal, stop: _StopOnInterrupt) -> None:
+    def go(self, journal: Journal | None, stop: _StopOnInterrupt, watch: Watch | None) -> None:
         """Run the steps that are left."""
-        task, progress = self.task, self.progress
+        task, progress, fit_config, ranks = self.task, self.progress, self.config.fit, self.ranks
         saved_at = clock = time.monotonic()
         while progress.step < self.total_steps and not progress.stopped:
             epoch, step = divmod(progress.step, task.steps_per_epoch)
-            torch.manual_seed(derive(self.config.fit.seed, "step", progress.step))
-            figures = self.step(task.batch(epoch, step))
-            self.average.update(task.modules[task.served], progress.step)
+            torch.manual_seed(derive(fit_config.seed, "step", progress.step))
+            batch = ranks.shard(task.batch(epoch, step), fit_config.seed, progress.step)
+            figures = self.step(batch)
+            due = time.monotonic() - saved_at > fit_config.checkpoint_every_s
+            # Ranks agree on when to stop and to save in the same meeting that averages figures.
+            figures = ranks.mean(figures | {"stop": float(stop.wanted), "save": float(due)})
+            stops, saves = figures.pop("stop") > 0, figures.pop("save") > 0
+            self.check_finite(figures)
+            if ranks.is_main:
+                self.average.update(task.modules[task.served], progress.step)
             for key, value in figures.items():
                 progress.sums[key] = progress.sums.get(key, 0.0) + value
             progress.step += 1
             now = time.monotonic()
             progress.elapsed_s, clock = progress.elapsed_s + now - clock, now
-            journal.advance(epoch)
+            if journal is not None:
+                journal.advance(epoch)
             if progress.step % task.steps_per_epoch == 0:
-                self.end_epoch(epoch, journal)
-                self.save()
+                progress.stopped = ranks.share(partial(self.end_epoch, epoch, journal, watch))
+                progress.sums = {}
+                saves = True
+            if saves or stops:
+                if ranks.is_main:
+                    self.save()
                 saved_at = time.monotonic()
-            elif now - saved_at > self.config.fit.checkpoint_every_s:
-                self.save()
-                saved_at = time.monotonic()
-            if stop.wanted:
-                self.save()
+            if stops:
                 raise InterruptedFitError(
                     f"stopped after step {progress.step}; the checkpoint is saved"
                 )
@@ -158,29 +188,35 @@ class _Run:
         """Every phase once; returns the step's figures."""
         figures: dict[str, float] = {}
         scale = learning_rate_scale(self.config.schedule, self.progress.step / self.total_steps)
-        for phase, optimizer in zip(self.task.phases, self.optimizers, strict=True):
+        for phase, compute, optimizer in zip(
+            self.task.phases, self.losses, self.optimizers, strict=True
+        ):
             self.focus(phase)
             set_learning_rate(optimizer, phase.optimizer.lr * scale)
             optimizer.zero_grad(set_to_none=True)
             phase.module.train()
             with autocast(self.dtype, self.device):
-                loss, extra = phase.loss(batch)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise FitError(
-                    f"the loss of phase {phase.name!r} became {value} at step "
-                    f"{self.progress.step} of {self.total_steps}; try a lower rate "
-                    f"(--set optimizer.lr={phase.optimizer.lr / 3:.1g}), --set fit.clip_norm=1 "
-                    "or --set fit.precision=float32"
-                )
+                loss, extra = compute(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             if self.config.fit.clip_norm:
                 norm = nn.utils.clip_grad_norm_(self.trained[phase.name], self.config.fit.clip_norm)
                 figures[f"{phase.name}_grad_norm"] = float(norm)
             optimizer.step()
-            figures[f"{phase.name}_loss"] = value
+            figures[f"{phase.name}_loss"] = loss.item()
             figures.update({key: float(item) for key, item in extra.items()})
         return figures
+
+    def check_finite(self, figures: Mapping[str, float]) -> None:
+        """Raise DivergedError for a loss that is not finite; figures are the same on all ranks."""
+        for phase in self.task.phases:
+            value = figures[f"{phase.name}_loss"]
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the loss of phase {phase.name!r} became {value} at step "
+                    f"{self.progress.step} of {self.total_steps}; try a lower rate "
+                    f"(--set optimizer.lr={phase.optimizer.lr / 3:.1g}), --set fit.clip_norm=1 "
+                    "or --set fit.precision=float32"
+                )
 
     def focus(self, phase: Phase) -> None:
         """Let gradients reach this phase's parameters alone."""
@@ -189,8 +225,8 @@ class _Run:
                 for parameter in parameters:
                     parameter.requires_grad_(name == phase.name)
 
-    def end_epoch(self, epoch: int, journal: Journal) -> None:
-        """Average the figures, validate where due, keep the best, maybe stop."""
+    def end_epoch(self, epoch: int, journal: Journal | None, watch: Watch | None) -> bool:
+        """Average the figures, validate where due, keep the best; returns whether to stop."""
         progress, fit_config = self.progress, self.config.fit
         line: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -198,13 +234,15 @@ class _Run:
             "elapsed_s": round(progress.elapsed_s, 1),
         }
         line |= {key: total / self.task.steps_per_epoch for key, total in progress.sums.items()}
-        progress.sums = {}
         last = epoch + 1 == fit_config.epochs
         if last or (epoch + 1) % fit_config.validate_every == 0:
             line |= self.task.validate(self.average.module, self.folder / SAMPLES_FOLDER, epoch + 1)
             self.keep_best(line, epoch + 1)
-            progress.stopped = 0 < fit_config.patience <= progress.stale
-        journal.record(line)
+        if journal is not None:
+            journal.record(line)
+        if watch is not None:
+            watch(line)
+        return 0 < fit_config.patience <= progress.stale
 
     def keep_best(self, figures: dict[str, Any], epoch: int) -> None:
         """Save the averaged weights if they are the best so far (or have nothing to compare)."""

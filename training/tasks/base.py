@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from training.config import OptimizerConfig
+from training.optimizers import build_optimizer
 
 Batch = Mapping[str, torch.Tensor]
 Losses = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -46,6 +47,10 @@ class Task(ABC):
     @abstractmethod
     def batch(self, epoch: int, step: int) -> Batch:
         """Step `step` (from 0) of `epoch`, on the task's device; a function of the seed alone."""
+
+    def optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        """What steps the phase's module."""
+        return build_optimizer(phase.module, phase.optimizer)
 
     @abstractmethod
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
