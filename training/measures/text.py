@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
 from training.measures.proportion import Proportion
 
@@ -32,26 +31,22 @@ def known_words(sample: str, training_text: str) -> Proportion:
     return Proportion(successes=sum(word in vocabulary for word in words), trials=len(words))
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """A passage of the sample that stands word for word in the training text."""
-
-    characters: int
-    text: str
+def whole_words(sample: str) -> str:
+    """The sample without its last word, which its length may have cut short."""
+    return sample[: max(sample.rfind(" "), sample.rfind("\n")) + 1]
 
 
-def longest_overlap(sample: str, training_text: str) -> Overlap:
-    """Longest run of characters of the sample that occurs verbatim in the training text.
+def pieces(text: str, count: int, characters: int) -> list[str]:
+    """At most `count` pieces of the text of `characters` each, evenly spaced and without overlap.
 
-    A long one is memory rather than writing. About a millisecond per sampled character on a
-    text of a million.
+    A text too short for one piece is one itself.
     """
-    best = ""
-    start = 0
-    while start + len(best) < len(sample):
-        longer = sample[start : start + len(best) + 1]
-        if longer in training_text:
-            best = longer
-        else:
-            start += 1
-    return Overlap(characters=len(best), text=best)
+    found = min(count, len(text) // characters)
+    if found == 0:
+        return [text]
+    return [text[start : start + characters] for start in spaced(len(text) - characters, found)]
+
+
+def spaced(last: int, count: int) -> list[int]:
+    """`count` whole numbers from 0 to `last`, evenly spaced."""
+    return [last * index // max(count - 1, 1) for index in range(count)]

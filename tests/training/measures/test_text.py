@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from training.measures.text import known_words, longest_overlap, nats_to_bits, perplexity
+from training.measures.text import known_words, nats_to_bits, perplexity, pieces, whole_words
 
 
 def test_units() -> None:
@@ -22,19 +20,14 @@ def test_known_words_ignore_case_and_punctuation() -> None:
     assert known_words("42, 7!", "to be").trials == 0
 
 
-def test_the_longest_overlap_is_found() -> None:
-    overlap = longest_overlap("xx the cat sat yy", "on the mat the cat sat down")
-    assert overlap.text == " the cat sat "
-    assert overlap.characters == 13
-    assert longest_overlap("abc", "xyz").characters == 0
-    assert longest_overlap("", "xyz").characters == 0
+def test_a_word_that_the_length_cut_short_is_left_out() -> None:
+    assert whole_words("to be or no") == "to be or "
+    assert whole_words("to be\nor") == "to be\n"
+    assert whole_words("unbroken") == ""
 
 
-@given(sample=st.text("ab", max_size=30), text=st.text("ab", max_size=30))
-def test_the_overlap_is_that_of_plain_search(sample: str, text: str) -> None:
-    found = longest_overlap(sample, text)
-    passages = (sample[i:j] for i in range(len(sample)) for j in range(i + 1, len(sample) + 1))
-    longest = max((len(passage) for passage in passages if passage in text), default=0)
-    assert found.characters == len(found.text) == longest
-    assert found.text in sample
-    assert found.text in text
+def test_pieces_are_of_one_length_evenly_spaced_and_apart() -> None:
+    assert pieces("abcdefghij", 3, 2) == ["ab", "ef", "ij"]
+    assert pieces("abcdefghij", 9, 4) == ["abcd", "ghij"]
+    assert pieces("abcdefghij", 1, 4) == ["abcd"]
+    assert pieces("abc", 5, 4) == ["abc"]
