@@ -27,6 +27,7 @@ STEPS = {
     "publish": "write card and manifest and make this the served version",
 }
 STARTING = ("run", "fit")
+SEARCH = "search for better settings, judged on data held out of the training split"
 
 DEFAULTS: dict[str, Any] = {
     "store": Path("models"),
@@ -37,7 +38,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def build_parser(*, step: Command, presets: Command, data: Command) -> argparse.ArgumentParser:
+def build_parser(
+    *, step: Command, presets: Command, data: Command, search: Command
+) -> argparse.ArgumentParser:
     """The parser; each command line carries its function as `command`, and steps their name."""
     parser = argparse.ArgumentParser(
         prog="triptych-train",
@@ -79,9 +82,56 @@ def build_parser(*, step: Command, presets: Command, data: Command) -> argparse.
     _add_cache(command)
     return parser
 
+    _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
+    commands.choices["search"].set_defaults(command=search)
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
+def _add_search(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kind", choices=sorted(kinds()), required=True)
+    command.add_argument("--preset", default="standard", help="what the trials vary")
+    command.add_argument(
+        "--trials",
+        type=int,
+        default=20,
+        help="go on until the study has so many, whoever ran them; 0 writes the report alone",
+    )
+    command.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of studies: sqlite:///FILE (default: search/studies.db among the runs), or, "
+        "for many machines, postgresql://USER@HOST/DATABASE (needs pip install 'psycopg[binary]')",
+    )
+    command.add_argument("--study", help="its name, to go on with or to share (KIND-PRESET)")
+    command.add_argument("--epochs", type=int, help="short for --set fit.epochs=")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change a setting of all trials",
+    )
+    command.add_argument(
+        "--space",
+        action="append",
+        default=[],
+        metavar="KEY[=VALUES]",
+        help="search this setting instead of the kind's own space: KEY of that space, "
+        "KEY=low..high, KEY=low..high:log or KEY=a|b|c; may be given several times",
+    )
+    command.add_argument(
+        "--seed", type=int, help="of the sampler, for a study that one process works on"
+    )
+    command.add_argument("--data", help="as for fit")
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
+    command.add_argument(
+        "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"
+    )
+    _add_cache(command)
+
+
     command.add_argument("--model", help="name to publish under (default: the kind's own)")
     command.add_argument(
         "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"

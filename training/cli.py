@@ -33,7 +33,9 @@ EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 1
 
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
-    arguments = build_parser(step=_step, presets=_presets, data=_data).parse_args(argv)
+    arguments = build_parser(step=_step, presets=_presets, data=_data, search=_search).parse_args(
+        argv
+    )
     try:
         arguments.command(arguments)
     except InterruptedFitError as stop:
@@ -215,6 +217,12 @@ def _presets(arguments: argparse.Namespace) -> None:
             continue
         if arguments.kind:
             raise ConfigError(f"{kind.name} has no preset {arguments.preset!r}", field="preset")
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from training.search.command import search  # noqa: PLC0415 - Optuna takes a while to load
+
+    search(arguments, kinds()[arguments.kind])
 
 
 def _data(arguments: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ class Ranks:
         """Make batch norms take their statistics over all ranks, where torch has that: on GPUs."""
         if self.size > 1 and self.device.type == "cuda":
             for module in modules.values():
-                nn.SyncBatchNorm.convert_sync_batchnorm(module)
+                nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
 
     def loss(self, phase: Phase, phases: int) -> Callable[[Batch], Losses]:
         """The phase's loss, whose gradients are averaged over ranks as they come up."""

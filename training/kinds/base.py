@@ -22,6 +22,7 @@ from training.config import KindConfig
 from training.data.describe import Description
 from training.gate import Rule
 from training.plots.curves import Panel
+from training.search.space import Dimension
 from training.tasks.base import Task
 
 Arrays = dict[str, NDArray[Any]]
@@ -79,6 +80,11 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     @abstractmethod
     def load_data(self, source: str | None, cache_dir: Path) -> DataT:
         """Read the data; None is the kind's usual data set. Raises DataError."""
+    partner: str = ""
+    """The published model that takes part in the evaluation unless another is named: the judge of
+    a generator's samples; the generator of the pictures that a classifier's card may show."""
+    space: Sequence[Dimension] = ()
+    """What a search varies unless it is told otherwise."""
 
     @abstractmethod
     def record(self, data: DataT) -> DataRecord:
@@ -96,6 +102,12 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     def evaluate(
         self, config: ConfigT, data: DataT, graph: Path, folder: Path, judge: Path | None
     ) -> Evaluation:
+    def hold_out(self, config: ConfigT, data: DataT) -> tuple[ConfigT, DataT]:
+        """For a search: configuration and data whose validation figure is of training data that
+        a fit does not see. Whatever the model is judged by in the end stays out of it.
+        """
+        return config, data
+
         """Measure what will be served on held-out data and draw plots into `folder`.
 
         `graph` is the ONNX file; it is run as the service runs it, in a session of one thread on

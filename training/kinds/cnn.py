@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +32,7 @@ from training.networks.airbench import fold_pooled_norms
 from training.networks.served import ServedClassifier
 from training.plots.classification import plot_class_shares, plot_confusion, plot_reliability
 from training.plots.curves import Panel
+from training.search.space import Choice, Real, Whole
 from training.tasks.classification import (
     AugmentConfig,
     CnnConfig,
@@ -82,6 +84,17 @@ TINY = CnnConfig(
 PRESETS = {"softmax": SOFTMAX, "textbook": TEXTBOOK, "standard": STANDARD, "tiny": TINY}
 
 
+SPACE = (
+    Real("optimizer.lr", 0.02, 1.0, log=True),
+    Real("optimizer.weight_decay", 1e-4, 5e-3, log=True),
+    Real("label_smoothing", 0.0, 0.3),
+    Whole("augment.translate_px", 0, 4),
+    Choice("augment.cutout_px", ("0", "8", "12")),
+    Choice("network.widths", ("[48, 96, 144]", "[64, 128, 192]", "[64, 128, 256]")),
+)
+SEARCHED_SHARE = 0.1  # of the training images, held out to judge a search's trials
+
+
 class Cnn(Kind[CnnConfig, ImageData]):
     """Images in, classes out."""
 
@@ -98,6 +111,7 @@ class Cnn(Kind[CnnConfig, ImageData]):
         Panel("Accuracy", ("train_accuracy", "test_accuracy", "val_accuracy"), "share right"),
     )
     about = About(
+    space = SPACE
         description="Classifies colour images; says where in the image it looked.",
         intended_use=(
             "Small colour photographs of one object of the classes listed. The `feature` output "
@@ -142,6 +156,10 @@ class Cnn(Kind[CnnConfig, ImageData]):
         return CnnTask(config, data, device)
 
     def evaluate(
+    def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:
+        """A share of the training images judges; the test images stay unseen."""
+        return replace(config, validation_share=config.validation_share or SEARCHED_SHARE), data
+
         self,
         config: CnnConfig,
         data: ImageData,

@@ -37,6 +37,10 @@ class Real:
         value = trial.suggest_float(self.key, self.low, self.high, log=self.log)
         return f"{self.key}={float(f'{value:.{DIGITS}g}')!r}"
 
+    def describe(self) -> str:
+        """The values, for people."""
+        return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -55,6 +59,10 @@ class Whole:
         """`key=value`, drawn by the study's sampler."""
         return f"{self.key}={trial.suggest_int(self.key, self.low, self.high, step=self.step)}"
 
+    def describe(self) -> str:
+        """The values, for people."""
+        return f"{self.low} to {self.high}" + (f" by {self.step}" if self.step > 1 else "")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -69,6 +77,10 @@ class Choice:
     def assign(self, trial: optuna.Trial) -> str:
         """`key=value`, drawn by the study's sampler."""
         return f"{self.key}={trial.suggest_categorical(self.key, list(self.values))}"
+
+    def describe(self) -> str:
+        """The values, for people."""
+        return ", ".join(self.values)
 
 
 Dimension = Real | Whole | Choice

@@ -1,0 +1,226 @@
+"""A study: trials of a kind's configuration, kept in a database by its URL.
+
+Any number of processes and machines work on one study at a time: each draws its next trial from
+all results so far (TPE: Bergstra et al. 2011; Watanabe 2023, arXiv:2304.11127) and ends a trial
+whose best validation figure is worse than the median of the others' at that epoch (Golovin et al.
+2017, section 3.2). Trials are judged on a share of the training data; test data are never seen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from training.config import KindConfig, config_sha256, override
+from training.errors import ConfigError, DivergedError
+from training.kinds.base import Kind
+from training.loop import BEST_FILE, CHECKPOINT_FILE, InterruptedFitError, fit
+from training.search.space import Dimension
+
+HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process
+SQLITE_WAIT_S = 60  # for another process's write: SQLite locks the whole file
+STARTUP_TRIALS = 5  # finished at random before the median means anything
+WARMUP_EPOCHS = 1  # the first epoch says little about the last
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the trials have in common: the configuration they vary, the data, the figure."""
+
+    kind: Kind[Any, Any]
+    preset: str
+    config: KindConfig
+    data: Any
+    space: tuple[Dimension, ...]
+    metric: str
+    direction: str
+    """"max" or "min"."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a study must have been started with for its trials to be comparable."""
+        return {
+            "kind": self.kind.name,
+            "preset": self.preset,
+            "config_sha256": config_sha256(self.config),
+            "data_sha256": self.kind.record(self.data).sha256,
+            "space": [repr(dimension) for dimension in self.space],
+            "metric": self.metric,
+        }
+
+
+def make_goal(
+    kind: Kind[Any, Any],
+    preset: str,
+    config: KindConfig,
+    data: Any,
+    space: Sequence[Dimension],
+) -> Goal:
+    """Bind a search to the kind's validation figure.
+
+    Raises ConfigError for a kind that has none, or nothing to search.
+    """
+    if not space:
+        raise ConfigError(
+            f"{kind.name} declares no space to search; give one, e.g. "
+            "--space optimizer.lr=1e-4..1e-1:log",
+            field="space",
+        )
+    config, data = kind.hold_out(config, data)
+    monitor = kind.task(config, data, torch.device("cpu")).monitor
+    if monitor is None:
+        raise ConfigError(
+            f"{kind.name} cannot be searched: no figure of its fit says which of two runs is better"
+        )
+    return Goal(kind, preset, config, data, tuple(space), *monitor)
+
+
+def open_study(storage: str, name: str, goal: Goal, seed: int | None) -> optuna.Study:
+    """Start the study, or go on with it.
+
+    Args:
+        storage: a database's URL: `sqlite:///runs/search.db`, `postgresql://user@host/database`.
+        name: the study's name in it.
+        goal: what its trials have in common.
+        seed: of the sampler; None draws another for each process, as several of them need.
+
+    Raises ConfigError for a URL that cannot be used, or a study of something else.
+
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(
+            storage=_open_storage(storage),
+            study_name=name,
+            direction="maximize" if goal.direction == "max" else "minimize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True
+            ),
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS
+            ),
+        )
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigError(
+            f"--storage {hide_password(storage)}: {str(error).splitlines()[0]}", field="storage"
+        ) from error
+    identity = json.loads(json.dumps(goal.identity()))
+    before = study.user_attrs.get("identity")
+    if before is None:  # two processes that start it at once write the same
+        study.set_user_attr("identity", identity)
+    elif before != identity:
+        changed = sorted(key for key in identity if before.get(key) != identity[key])
+        raise ConfigError(
+            f"study {name!r} was started with another {', '.join(changed)}; give the same "
+            "options as then, or another --study",
+            field="study",
+        )
+    return study
+
+
+def _open_storage(storage: str) -> optuna.storages.RDBStorage:
+    try:
+        url = make_url(storage)
+    except ArgumentError as error:
+        raise ConfigError(
+            "--storage is not a database's URL; give e.g. sqlite:///runs/search.db or "
+            "postgresql://user@host/database",
+            field="storage",
+        ) from error
+    engine: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        engine["connect_args"] = {"timeout": SQLITE_WAIT_S}
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+        try:
+            import psycopg  # noqa: F401, PLC0415 - an optional install
+        except ImportError as error:
+            raise ConfigError(
+                "a study in PostgreSQL needs psycopg: pip install 'psycopg[binary]'",
+                field="storage",
+            ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return optuna.storages.RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT_S,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
+
+
+def hide_password(storage: str) -> str:
+    """The URL as it may be shown."""
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(not a URL)"
+
+
+class Worker:
+    """This process's part in a study. Trials leave their figures under `folder/trials`."""
+
+    def __init__(self, study: optuna.Study, goal: Goal, folder: Path, device: torch.device) -> None:
+        self.study, self.goal, self.folder, self.device = study, goal, folder, device
+
+    def work(self, trials: int) -> None:
+        """Run trials until the study has `trials` that ended by themselves, whoever ran them.
+
+        One that is interrupted goes back into the queue; one whose process is lost does so when
+        its heartbeat has been missing for two minutes.
+        """
+        while self._finished() < trials:
+            self.study.optimize(self._run, n_trials=1, callbacks=[self._tell])
+
+    def _finished(self) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=DONE))
+
+    def _run(self, trial: optuna.Trial) -> float:
+        goal = self.goal
+        assignments = [dimension.assign(trial) for dimension in goal.space]
+        trial.set_user_attr("settings", assignments)
+        config = override(goal.config, assignments)
+        folder = self.folder / "trials" / f"{trial.number:04d}"
+        if folder.exists():  # of an earlier study of that name
+            shutil.rmtree(folder)
+
+        def watch(line: Mapping[str, Any]) -> None:
+            if goal.metric in line:
+                trial.report(line[goal.metric], line["epoch"])
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+        task = goal.kind.task(config, goal.data, self.device)
+        try:
+            progress = fit(task, config, folder, self.device, watch=watch)
+        except DivergedError as error:
+            raise optuna.TrialPruned(error.message) from error
+        except (InterruptedFitError, KeyboardInterrupt):
+            self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+            raise
+        finally:
+            for name in (CHECKPOINT_FILE, BEST_FILE):  # a search keeps figures, not weights
+                (folder / name).unlink(missing_ok=True)
+        if progress.best is None:
+            raise optuna.TrialPruned(f"{goal.metric} was never a number")
+        return progress.best
+
+    def _tell(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        figure = "" if trial.value is None else f" {self.goal.metric} {trial.value:.4g}"
+        settings = " ".join(trial.user_attrs.get("settings", []))
+        print(f"trial {trial.number}: {trial.state.name.lower()}{figure}  {settings}")
