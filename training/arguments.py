@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "cache_dir": Path("~/.cache/triptych"),
     "device": "auto",
     "threads": 0,
-    "judge": "cifar10",
+    "judge": None,
 }
 
 
@@ -59,7 +59,9 @@ def build_parser(
             command.add_argument(
                 "--judge",
                 default=DEFAULTS["judge"],
-                help="published classifier, or its version's folder, that judges drawn images",
+                help="published model, or its version's folder, that takes part in the evaluation: "
+                "the classifier that judges a GAN's samples (default: cifar10), or the GAN whose "
+                "pictures a classifier's card shows (default: cifar10-gan)",
             )
         if name in ("run", "gate"):
             command.add_argument(
@@ -80,13 +82,11 @@ def build_parser(
     command.add_argument("--data", help="as for fit")
     command.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
     _add_cache(command)
-    return parser
-
     _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
     commands.choices["search"].set_defaults(command=search)
+    return parser
 
-def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
+
 def _add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kind", choices=sorted(kinds()), required=True)
     command.add_argument("--preset", default="standard", help="what the trials vary")
@@ -132,6 +132,8 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     _add_cache(command)
 
 
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
     command.add_argument("--model", help="name to publish under (default: the kind's own)")
     command.add_argument(
         "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"

@@ -13,6 +13,7 @@ from typing import Any
 
 from service.contract import CARD_FILE, GateCheck, Manifest, TensorSpec, digest_file
 from training.errors import PublishError
+from training.markdown import bullets, document, fence, picture, table
 
 MAX_FIGURES_BYTES = 2**20  # the plots of a card; a version's folder travels with every image
 
@@ -34,6 +35,16 @@ class Sample:
     text: str
 
 
+@dataclass(frozen=True)
+class Section:
+    """One report of the evaluation: what was found, with its plots."""
+
+    title: str
+    text: str
+    """Markdown; every number in it comes from what was measured."""
+    figures: tuple[Figure, ...] = ()
+
+
 def write_card(
     folder: Path,
     manifest: Manifest,
@@ -43,6 +54,7 @@ def write_card(
     limits: Sequence[str],
     figures: Sequence[Figure] = (),
     samples: Sequence[Sample] = (),
+    sections: Sequence[Section] = (),
     metric_notes: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `card.md` into the candidate's folder, whose graph and plots are there already.
@@ -55,35 +67,36 @@ def write_card(
         limits: what the model cannot do, or must not be used for.
         figures: plots in `folder`, in the order in which they are shown.
         samples: texts that the model wrote.
+        sections: the evaluation's reports; their plots lie in `folder` as well.
         metric_notes: what a metric of this name means, with its unit.
 
     Raises PublishError if a plot is missing, or the plots together are too large.
 
     """
-    _check_figures(folder, figures)
-    sections = [
+    _check_figures(folder, [*figures, *(f for section in sections for f in section.figures)])
+    notes = metric_notes or {}
+    content = [
         _head(folder, manifest),
         ("Intended use", [intended_use]),
-        ("Limits", [_bullets(limits)]),
-        ("Figures of merit", _metrics(manifest, metric_notes or {})),
-        (
-            "Plots",
-            [f"![{figure.caption}]({figure.file})\n\n*{figure.caption}*" for figure in figures],
-        ),
-        ("Samples", [f"{sample.title}:\n\n{_fence(sample.text)}" for sample in samples]),
+        ("Limits", [bullets(limits)]),
+        ("Figures of merit", _metrics(manifest, notes)),
+        ("Plots", show(figures)),
+        *((section.title, [section.text, *show(section.figures)]) for section in sections),
+        ("Samples", [f"{sample.title}:\n\n{fence(sample.text)}" for sample in samples]),
         ("Interface", _interface(manifest)),
         ("Data", [_data(manifest)]),
         ("Training", _training(manifest)),
-        ("To make it again", [_fence(command, "sh"), _same_result(manifest)]),
-    ]
-    blocks = [
-        "\n\n".join([f"{'#' if index == 0 else '##'} {title}", *body])
-        for index, (title, body) in enumerate(sections)
-        if body
+        ("To make it again", [fence(command, "sh"), _same_result(manifest)]),
+        ("Every figure", _parts(manifest, notes)),
     ]
     path = folder / CARD_FILE
-    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    path.write_text(document(content), encoding="utf-8")
     return path
+
+
+def show(figures: Sequence[Figure]) -> list[str]:
+    """Plots as blocks of Markdown."""
+    return [picture(figure.file, figure.caption) for figure in figures]
 
 
 def _check_figures(folder: Path, figures: Sequence[Figure]) -> None:
@@ -108,12 +121,13 @@ def _head(folder: Path, manifest: Manifest) -> tuple[str, list[str]]:
         ("Graph", f"`{manifest.graph}`, {graph.bytes / 2**20:.2f} MiB, sha256 `{graph.sha256}`"),
         ("Code revision", f"`{manifest.code_revision}`"),
     ]
-    return manifest.name, [manifest.description, _table(("", ""), rows)]
+    return manifest.name, [manifest.description, table(("", ""), rows)]
 
 
 def _metrics(manifest: Manifest, notes: Mapping[str, str]) -> list[str]:
     checks = {check.metric: check for check in manifest.gate.checks}
-    order = [*checks, *(name for name in manifest.metrics if name not in checks)]
+    whole = (name for name in manifest.metrics if name not in checks and "." not in name)
+    order = [*checks, *whole]
     rows = [
         (
             f"`{name}`",
@@ -125,9 +139,19 @@ def _metrics(manifest: Manifest, notes: Mapping[str, str]) -> list[str]:
     ]
     verdict = "passed" if manifest.gate.passed else "refused"
     return [
-        _table(("Metric", "Value", "Demanded by the gate", "Meaning"), rows),
+        table(("Metric", "Value", "Demanded by the gate", "Meaning"), rows),
         f"The gate **{verdict}** this version.",
     ]
+
+
+def _parts(manifest: Manifest, notes: Mapping[str, str]) -> list[str]:
+    """Figures of classes, groups and strengths: `<figure>.<which>`."""
+    rows = [
+        (f"`{name}`", f"{value:.4g}", notes.get(name.partition(".")[0], ""))
+        for name, value in manifest.metrics.items()
+        if "." in name
+    ]
+    return [table(("Metric", "Value", "Meaning"), rows)] if rows else []
 
 
 def _demand(check: GateCheck) -> str:
@@ -150,7 +174,7 @@ def _interface(manifest: Manifest) -> list[str]:
             yield role, f"`{spec.name}`", spec.dtype, f"[{shape}]", span, spec.description
 
     body = [
-        _table(
+        table(
             ("", "Tensor", "Type", "Shape", "Range", ""),
             [*rows("input", manifest.inputs), *rows("output", manifest.outputs)],
         )
@@ -161,7 +185,7 @@ def _interface(manifest: Manifest) -> list[str]:
     if manifest.vocabulary:
         body.append(
             f"Vocabulary of {len(manifest.vocabulary)} characters, in index order:\n\n"
-            + _fence(ascii(manifest.vocabulary))
+            + fence(ascii(manifest.vocabulary))
         )
     return body
 
@@ -179,7 +203,7 @@ def _data(manifest: Manifest) -> str:
         ("Licence", data.license or "not stated: brought by whoever trained this model"),
         *((f"Examples, {split}", f"{count:,}") for split, count in data.examples.items()),
     ]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _training(manifest: Manifest) -> list[str]:
@@ -194,7 +218,7 @@ def _training(manifest: Manifest) -> list[str]:
         ("Libraries", ", ".join(f"{name} {v}" for name, v in manifest.libraries.items())),
     ]
     settings = [(f"`{key}`", f"`{value}`") for key, value in _flatten(training.config)]
-    return [_table(("", ""), facts), _table(("Setting", "Value"), settings)]
+    return [table(("", ""), facts), table(("Setting", "Value"), settings)]
 
 
 def _same_result(manifest: Manifest) -> str:
@@ -211,22 +235,3 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        safe = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-        return f"| {' | '.join(safe)} |"
-
-    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
-
-
-def _fence(text: str, language: str = "") -> str:
-    marks = "```"
-    while marks in text:
-        marks += "`"  # a longer fence than any inside
-    return f"{marks}{language}\n{text.rstrip()}\n{marks}"

@@ -75,7 +75,7 @@ def _step(arguments: argparse.Namespace) -> None:
         store=arguments.store,
         cache_dir=arguments.cache_dir,
         device=choose_device(arguments.device),
-        judge=getattr(arguments, "judge", "cifar10"),
+        judge=getattr(arguments, "judge", None),
         floors=_floors(getattr(arguments, "floor", [])),
     )
     if arguments.step in STARTING and not arguments.resume:

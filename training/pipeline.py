@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 from service.contract import (
-    CURRENT_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
     SCHEMA_VERSION,
@@ -33,7 +32,7 @@ from service.contract import (
     digest_file,
 )
 from training import checkpoint
-from training.card import Figure, Sample, write_card
+from training.card import Figure, Sample, Section, write_card
 from training.config import KindConfig, config_sha256, differences, from_dict
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
 from training.export import export_graph
@@ -45,7 +44,8 @@ from training.loop import fit
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
 from training.provenance import code_revision, library_versions
-from training.publish import publish, seal, served_manifest
+from training.publish import publish, seal, served_manifest, version_folder
+from training.report import write_report
 from training.runs import Run
 from training.seeds import derive
 from training.verify import GOLDEN_ROWS, Verification, verify_graph, write_golden
@@ -76,6 +76,7 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     figures: tuple[Figure, ...]
     samples: tuple[Sample, ...]
+    sections: tuple[Section, ...] = ()
 
 
 class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +93,9 @@ class Options:
     store: Path = Path("models")
     cache_dir: Path = Path("~/.cache/triptych")
     device: torch.device = torch.device("cpu")
-    judge: str = "cifar10"
-    """A model of the store, or the folder of a version, that judges drawn images."""
+    judge: str | None = None
+    """A model of the store, or the folder of a version, that takes part in the evaluation; None is
+    the kind's usual partner."""
     floors: Mapping[str, float] | None = None
     """Metrics whose floor differs from the kind's own."""
 
@@ -195,8 +197,11 @@ class Pipeline:
             metrics=evaluation.metrics,
             figures=evaluation.figures,
             samples=evaluation.samples,
+            sections=evaluation.sections,
         )
         self.run.write("evaluation", result)
+        title = f"{self.run.record.model}: report of a run"
+        write_report(self.run.plots, title, evaluation, self.kind.about.metric_notes)
         self.say("\n".join(f"  {key} = {value:.4g}" for key, value in result.metrics.items()))
         return result
 
@@ -240,7 +245,8 @@ class Pipeline:
         verdict = self.run.read("gate", Gate, "gate")
         candidate, record = self.run.candidate, self.run.record
         graph = digest_file(graph_file)
-        for figure in evaluation.figures:
+        within = (figure for section in evaluation.sections for figure in section.figures)
+        for figure in (*evaluation.figures, *within):
             shutil.copyfile(self.run.plots / figure.file, candidate / figure.file)
         shutil.copyfile(self.run.folder / CURVES_FILE, candidate / CURVES_FILE)
         now, plan = datetime.now(UTC), self.export_plan
@@ -280,6 +286,7 @@ class Pipeline:
             limits=self.kind.about.limits,
             figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
             samples=evaluation.samples,
+            sections=evaluation.sections,
             metric_notes=self.kind.about.metric_notes,
         )
         seal(candidate, manifest)
@@ -318,12 +325,9 @@ class Pipeline:
         return network.eval()
 
     def _judge_folder(self) -> Path | None:
-        """The version folder of the judge, or None if there is no such model yet."""
-        current = self.options.store / self.options.judge / CURRENT_FILE
-        if current.exists():
-            return current.parent / current.read_text("utf-8").strip()
-        folder = Path(self.options.judge)
-        return folder if folder.is_dir() else None
+        """The version folder of the model that takes part; None if there is no such model yet."""
+        name = self.options.judge or self.kind.partner
+        return version_folder(self.options.store, name) if name else None
 
     def _draw_curves(self) -> None:
         records = read_metrics(self.run.folder)

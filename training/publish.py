@@ -137,6 +137,16 @@ def served_manifest(store_dir: Path, name: str) -> Manifest | None:
         raise ContractError(f"{current} names {version}, but {path} cannot be read") from error
 
 
+def version_folder(store_dir: Path, name: str) -> Path | None:
+    """The folder of the served version of `name`, which may also be a version's own folder; None
+    if there is neither.
+    """
+    current = store_dir / name / CURRENT_FILE
+    if current.exists():
+        return current.parent / current.read_text("utf-8").strip()
+    return Path(name) if Path(name).is_dir() else None
+
+
 def _verified(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:

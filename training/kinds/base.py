@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
-from training.card import Figure, Sample
+from training.card import Figure, Sample, Section
 from training.config import KindConfig
 from training.data.describe import Description
 from training.gate import Rule
@@ -47,11 +47,15 @@ class Export:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found; figures and samples are for the model card, plots for the run."""
+    """What `evaluate` found; all but `private` goes into the model card."""
 
     metrics: dict[str, float]
+    """Figures of the whole by plain names, of a class, group or strength as `<figure>.<which>`."""
     figures: tuple[Figure, ...] = ()
     samples: tuple[Sample, ...] = ()
+    sections: tuple[Section, ...] = ()
+    private: tuple[Figure, ...] = ()
+    """Plots that show the data set's own pictures: for the report beside the plots alone."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,15 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     rules: Sequence[Rule]
     panels: Sequence[Panel]
     """The curves of a run."""
-
-    @abstractmethod
-    def load_data(self, source: str | None, cache_dir: Path) -> DataT:
-        """Read the data; None is the kind's usual data set. Raises DataError."""
     partner: str = ""
     """The published model that takes part in the evaluation unless another is named: the judge of
     a generator's samples; the generator of the pictures that a classifier's card may show."""
     space: Sequence[Dimension] = ()
     """What a search varies unless it is told otherwise."""
+
+    @abstractmethod
+    def load_data(self, source: str | None, cache_dir: Path) -> DataT:
+        """Read the data; None is the kind's usual data set. Raises DataError."""
 
     @abstractmethod
     def record(self, data: DataT) -> DataRecord:
@@ -98,21 +102,21 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     def task(self, config: ConfigT, data: DataT, device: torch.device) -> Task:
         """Build the networks (weights drawn from the configuration's seed) and the batches."""
 
-    @abstractmethod
-    def evaluate(
-        self, config: ConfigT, data: DataT, graph: Path, folder: Path, judge: Path | None
-    ) -> Evaluation:
     def hold_out(self, config: ConfigT, data: DataT) -> tuple[ConfigT, DataT]:
         """For a search: configuration and data whose validation figure is of training data that
         a fit does not see. Whatever the model is judged by in the end stays out of it.
         """
         return config, data
 
+    @abstractmethod
+    def evaluate(
+        self, config: ConfigT, data: DataT, graph: Path, folder: Path, judge: Path | None
+    ) -> Evaluation:
         """Measure what will be served on held-out data and draw plots into `folder`.
 
         `graph` is the ONNX file; it is run as the service runs it, in a session of one thread on
-        the CPU. The figures are a function of the arguments. `judge` is the folder of a published
-        classifier's version, for kinds that are judged by one.
+        the CPU. The figures are a function of the arguments. `judge` is the version folder of the
+        `partner`, or None if that is not published yet.
         """
 
     @abstractmethod

@@ -100,6 +100,7 @@ class Cnn(Kind[CnnConfig, ImageData]):
 
     name = "cnn"
     default_model = "cifar10"
+    partner = "cifar10-gan"
     presets: ClassVar[Mapping[str, CnnConfig]] = PRESETS
     rules = (
         # 3 points below the goal: a model that has lost more is broken, not unlucky. Between two
@@ -110,8 +111,8 @@ class Cnn(Kind[CnnConfig, ImageData]):
         Panel("Loss", ("train_loss", "test_loss_nats", "val_loss_nats"), "nats"),
         Panel("Accuracy", ("train_accuracy", "test_accuracy", "val_accuracy"), "share right"),
     )
-    about = About(
     space = SPACE
+    about = About(
         description="Classifies colour images; says where in the image it looked.",
         intended_use=(
             "Small colour photographs of one object of the classes listed. The `feature` output "
@@ -155,11 +156,11 @@ class Cnn(Kind[CnnConfig, ImageData]):
         """Ready to be fitted."""
         return CnnTask(config, data, device)
 
-    def evaluate(
     def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:
         """A share of the training images judges; the test images stay unseen."""
         return replace(config, validation_share=config.validation_share or SEARCHED_SHARE), data
 
+    def evaluate(
         self,
         config: CnnConfig,
         data: ImageData,

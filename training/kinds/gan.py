@@ -86,6 +86,7 @@ class Gan(Kind[GanConfig, ImageData]):
 
     name = "gan"
     default_model = "cifar10-gan"
+    partner = "cifar10"
     presets: ClassVar[Mapping[str, GanConfig]] = {
         "dcgan": DCGAN,
         "standard": STANDARD,
