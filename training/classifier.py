@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from service.session import Session
 
 ROWS = 100
+TEMPERATURE = "temperature"
+"""The key under which a graph says what its logits were divided by."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class Classifier:
     def __init__(self, graph: Path) -> None:
         self.graph = graph
         self._session = Session(graph)
+
+    @cached_property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax; 1 where the graph does not say."""
+        properties = onnx.load(self.graph, load_external_data=False).metadata_props
+        return float({entry.key: entry.value for entry in properties}.get(TEMPERATURE, "1"))
 
     def see(self, images: NDArray[np.uint8]) -> Answers:
         """uint8 [N,H,W,3] to probabilities and heat maps."""

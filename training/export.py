@@ -41,6 +41,7 @@ def export_graph(export: Export, path: Path) -> None:
         )
     graph = onnx.load(path)
     _declare_shapes(graph, (*export.inputs, *export.outputs))
+    onnx.helper.set_model_props(graph, dict(export.metadata))
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -43,6 +43,8 @@ class Export:
     """Random inputs that a client might send: (rows, rng) to arrays."""
     labels: tuple[str, ...] = ()
     vocabulary: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the file says of itself beside its tensors."""
 
 
 @dataclass(frozen=True)

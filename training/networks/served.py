@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,7 +14,8 @@ class ServedClassifier(nn.Module):
 
     `network` has a `trunk` and a linear `classifier` of the mean of the trunk's feature map.
     The map (Zhou et al. 2016, arXiv:1512.04150) is the last feature map weighted by the top
-    class's row of the classifier, stretched to 0..1 for each image.
+    class's row of the classifier, stretched to 0..1 for each image. The logits are divided by
+    `temperature` (Guo et al. 2017, arXiv:1706.04599), which is folded into the classifier.
     """
 
     mean: torch.Tensor
@@ -23,11 +26,15 @@ class ServedClassifier(nn.Module):
         network: nn.Module,
         mean: tuple[float, ...],
         deviation: tuple[float, ...],
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         trunk, classifier = network.trunk, network.classifier
         assert isinstance(trunk, nn.Module) and isinstance(classifier, nn.Linear)
-        self.trunk, self.classifier = trunk, classifier
+        self.trunk, self.classifier = trunk, copy.deepcopy(classifier)
+        with torch.no_grad():
+            for parameter in self.classifier.parameters():
+                parameter.div_(temperature)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("scale", 1 / torch.tensor(deviation))
 

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from training.augment import alternating_flip, cutout, translate
 from training.config import KindConfig, require
 from training.data.sets import ImageData, ImageSet
-from training.networks.airbench import Airbench, Whitening
+from training.networks.airbench import Airbench
+from training.networks.residual import Residual
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
+from training.networks.whitening import Whitening
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
 
@@ -27,12 +29,21 @@ WHITENED_IMAGES = 5000  # a 12 by 12 covariance is known well enough from fewer
 class NetworkConfig:
     """Which network, how wide and how deep."""
 
-    architecture: Literal["softmax", "textbook", "airbench"] = "airbench"
-    widths: tuple[int, ...] = (64, 128, 192)
+    architecture: Literal["softmax", "textbook", "airbench", "residual"] = "residual"
+    widths: tuple[int, ...] = (96, 192, 384)
     """Channels of each stage; multiples of 16 fill the processor's vectors."""
+    blocks: tuple[int, ...] = (1, 2, 1)
+    """Residual blocks of each stage; the other architectures have one group a stage."""
 
     def __post_init__(self) -> None:
-        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "positive")
+        widths, blocks = self.widths, self.blocks
+        require(len(widths) > 0 and min(widths) > 0, "widths", widths, "positive")
+        require(
+            self.architecture != "residual" or (len(blocks) == len(widths) and min(blocks) > 0),
+            "blocks",
+            blocks,
+            f"{len(widths)} positive numbers, as many as there are widths",
+        )
 
 
 @dataclass(frozen=True)
@@ -92,12 +103,11 @@ class CnnTask(Task):
                 some = torch.from_numpy(images[::every].copy()).to(device)
                 module.fit(normalise(some, self.mean, self.deviation))
         self.held_out, self.prefix = data.test, "test"
-        if config.validation_share:
-            shuffled = order(len(images), config.fit.seed, -1).numpy()
-            kept = len(images) - max(1, round(len(images) * config.validation_share))
-            self.held_out = ImageSet(images[shuffled[kept:]], labels[shuffled[kept:]])
-            self.prefix, self.monitor = "val", ("val_accuracy", "max")
-            images, labels = images[shuffled[:kept]], labels[shuffled[:kept]]
+        kept, validation = split_training(config, data)
+        images, labels = kept.images, kept.labels
+        if validation is not None:
+            self.held_out, self.prefix = validation, "val"
+            self.monitor = ("val_accuracy", "max")
         self.images = torch.from_numpy(images).to(device)
         self.labels = torch.from_numpy(labels).to(device)
         self.steps_per_epoch = len(self.images) // config.fit.batch_size
@@ -140,6 +150,19 @@ class CnnTask(Task):
         }
 
 
+def split_training(config: CnnConfig, data: ImageData) -> tuple[ImageSet, ImageSet | None]:
+    """The images to fit on, and those of the training split that are held out, if any are."""
+    images, labels = data.train.images, data.train.labels
+    if not config.validation_share:
+        return data.train, None
+    shuffled = order(len(images), config.fit.seed, -1).numpy()
+    kept = len(images) - max(1, round(len(images) * config.validation_share))
+    return (
+        ImageSet(images[shuffled[:kept]], labels[shuffled[:kept]]),
+        ImageSet(images[shuffled[kept:]], labels[shuffled[kept:]]),
+    )
+
+
 def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
     """The configured network, with weights from torch's global generator."""
     network = config.network
@@ -147,7 +170,9 @@ def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
         return SoftmaxRegression(classes, size)
     if network.architecture == "textbook":
         return TextbookConvNet(classes, network.widths)
-    return Airbench(classes, network.widths)
+    if network.architecture == "airbench":
+        return Airbench(classes, network.widths)
+    return Residual(classes, network.widths, network.blocks)
 
 
 def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
