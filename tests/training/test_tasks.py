@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from training.config import override
 from training.kinds import kinds
-from training.networks.airbench import Whitening
+from training.networks.whitening import Whitening
 from training.networks.charlstm import CharLstm
 from training.networks.dcgan import DcganGenerator, fold_transposed_norms
 from training.networks.projgan import ProjectionGenerator, fold_conditional_norms

@@ -1,4 +1,4 @@
-"""The shipped image classifier, after CIFAR-10 airbench (Jordan 2024, arXiv:2404.00498), narrower.
+"""A plain image classifier, after CIFAR-10 airbench (Jordan 2024, arXiv:2404.00498), narrower.
 
 Fixed whitening filters, then groups of two convolutions. A group pools right after its first
 convolution, before norm and activation: on a processor those two cost more at full resolution than
@@ -14,33 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-
-class Whitening(nn.Module):
-    """Fixed 2x2 filters whose outputs, over training images, are uncorrelated and of deviation 1.
-
-    Each filter comes with its negative, so that the ReLU behind loses nothing. Without it the
-    first layer spends much of a short run on undoing the correlation of neighbouring pixels.
-    """
-
-    channels = 24
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filters = nn.Conv2d(3, self.channels, 2, bias=False).requires_grad_(False)
-
-    @torch.no_grad()
-    def fit(self, x_BCHW: torch.Tensor, floor: float = 5e-4) -> None:
-        """Set the filters from normalised images; `floor` keeps faint directions small."""
-        patch_PD = F.unfold(x_BCHW, 2).transpose(1, 2).flatten(0, 1)
-        covariance_DD = patch_PD.T @ patch_PD / len(patch_PD)
-        variance_D, direction_DD = torch.linalg.eigh(covariance_DD.double())
-        filters_DD = (direction_DD / torch.sqrt(variance_D + floor)).T.float()
-        filters_DCHW = filters_DD.view(-1, *self.filters.weight.shape[1:])
-        self.filters.weight.copy_(torch.cat((filters_DCHW, -filters_DCHW)))
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """[B,3,H,W] to [B,24,H-1,W-1]."""
-        return F.relu(self.filters(x_BCHW))
+from training.networks.whitening import Whitening
 
 
 class Group(nn.Module):
@@ -93,8 +67,9 @@ class Airbench(nn.Module):
 
     def __init__(self, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        layers: list[nn.Module] = [Whitening()]
-        inputs = Whitening.channels
+        whitening = Whitening()
+        layers: list[nn.Module] = [whitening]
+        inputs = whitening.channels
         for group, width in enumerate(widths):
             layers.append(Group(inputs, width, pools=group + 1 < len(widths)))
             inputs = width

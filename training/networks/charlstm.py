@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 class CharLstm(nn.Module):
@@ -14,10 +15,17 @@ class CharLstm(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: int, *, embedding: int, hidden: int, layers: int, dropout: float
+        self,
+        vocabulary: int,
+        *,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        dropout: float,
+        weight_drop: float = 0.0,
     ) -> None:
         super().__init__()
-        self.layers, self.hidden = layers, hidden
+        self.layers, self.hidden, self.weight_drop = layers, hidden, weight_drop
         self.embedding = nn.Embedding(vocabulary, embedding or vocabulary)
         if not embedding:
             self.embedding.weight.data.copy_(torch.eye(vocabulary))
@@ -51,6 +59,32 @@ class CharLstm(nn.Module):
         state_LBH = state_BS.unflatten(1, (2 * self.layers, self.hidden)).transpose(0, 1)
         h_LBH = state_LBH[: self.layers].contiguous()
         c_LBH = state_LBH[self.layers :].contiguous()
-        y_BTH, (h_LBH, c_LBH) = self.lstm(x_BTE, (h_LBH, c_LBH))
+        if self.training and self.weight_drop:
+            y_BTH, h_LBH, c_LBH = self._drop_weights(x_BTE, h_LBH, c_LBH)
+        else:
+            y_BTH, (h_LBH, c_LBH) = self.lstm(x_BTE, (h_LBH, c_LBH))
         logits_BTV: torch.Tensor = self.classifier(self.dropout(y_BTH))
         return logits_BTV, torch.cat((h_LBH, c_LBH)).transpose(0, 1).flatten(1)
+
+    def _drop_weights(
+        self, x_BTE: torch.Tensor, h_LBH: torch.Tensor, c_LBH: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The LSTM with some of its recurrent weights at 0, the same ones at every step (Merity
+        et al. 2018, arXiv:1708.02182, AWD-LSTM): what each unit may read of the others is
+        regularised, and the memory is not broken as it would be by dropping activations.
+        """
+        weights = [
+            F.dropout(weight, self.weight_drop) if name.startswith("weight_hh") else weight
+            for name, weight in self.lstm.named_parameters()
+        ]
+        return torch.lstm(
+            x_BTE,
+            (h_LBH, c_LBH),
+            weights,
+            has_biases=True,
+            num_layers=self.layers,
+            dropout=self.lstm.dropout,
+            train=True,
+            bidirectional=False,
+            batch_first=True,
+        )

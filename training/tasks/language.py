@@ -26,12 +26,15 @@ class NetworkConfig:
     layers: int = 1
     dropout: float = 0.0
     """On the last layer's output, and between layers."""
+    weight_drop: float = 0.0
+    """On the recurrent weights: the share that is 0 throughout a step's windows."""
 
     def __post_init__(self) -> None:
         require(self.embedding >= 0, "embedding", self.embedding, "0 or more")
         require(self.hidden >= 1, "hidden", self.hidden, "1 or more")
         require(self.layers >= 1, "layers", self.layers, "1 or more")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        require(0 <= self.weight_drop < 1, "weight_drop", self.weight_drop, "in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def build_network(config: LstmConfig, vocabulary: int) -> CharLstm:
         hidden=network.hidden,
         layers=network.layers,
         dropout=network.dropout,
+        weight_drop=network.weight_drop,
     )
 
 
