@@ -184,7 +184,7 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
     rather than for its unknown keys.
     """
     try:
-        head = msgspec.json.decode(raw, type=_Head)
+        head = _head_decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{where} is not a manifest: {error}") from error
     if head.schema_version != SCHEMA_VERSION:
@@ -193,7 +193,7 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
             f"{SCHEMA_VERSION}: upgrade the service or publish the model again"
         )
     try:
-        manifest = msgspec.json.decode(raw, type=Manifest)
+        manifest = _manifest_decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{where}: {error}") from error
     check_name(manifest.name, f"{where}: name")
@@ -209,6 +209,12 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
 
 class _Head(msgspec.Struct):
     schema_version: int
+
+
+# Made here and not when first needed: models are loaded by several threads at once, and msgspec
+# (0.22) ends the process when two of them meet a type for the first time together.
+_head_decoder = msgspec.json.Decoder(_Head)
+_manifest_decoder = msgspec.json.Decoder(Manifest)
 
 
 def digest_file(path: Path) -> FileDigest:

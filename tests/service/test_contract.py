@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from service.contract import (
 )
 from service.errors import ContractError
 from service.store import Store
+from tests.conftest import ROOT
 from tests.service.variants import current_folder, read_manifest
 
 
@@ -43,6 +46,30 @@ def test_round_trip(manifest: Manifest) -> None:
     assert decode_manifest(raw) == manifest
     assert raw.endswith(b"}\n")
     assert raw.splitlines()[1] == b'  "schema_version": 1,'
+
+
+AT_ONCE = """
+import importlib, sys, threading
+raw, barrier = sys.stdin.buffer.read(), threading.Barrier(4)
+sys.setswitchinterval(1e-6)
+for _ in range(80):
+    sys.modules.pop("service.contract", None)
+    contract = importlib.import_module("service.contract")  # its types are new
+    def read():
+        barrier.wait()
+        contract.decode_manifest(raw)
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_a_process_survives_reading_its_first_manifests_at_once(manifest: Manifest) -> None:
+    """As a starting service does, which loads its models on threads."""
+    raw = encode_manifest(manifest)
+    subprocess.run([sys.executable, "-c", AT_ONCE], input=raw, cwd=ROOT, check=True, timeout=60)
 
 
 def test_a_schema_from_the_future_is_refused_as_such(content: Any) -> None:
