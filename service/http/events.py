@@ -33,6 +33,44 @@ async def within(deadline_s: float, work: Awaitable[T]) -> T:
         raise DeadlineExceededError(f"no answer within {deadline_s:g} s") from None
 
 
+async def stream_events(
+    events: AsyncIterator[bytes],
+    meter: RequestMeter,
+    stack: ExitStack,
+    headers: Callable[[], Mapping[str, str]],
+    *,
+    deadline_s: float,
+    limit_s: float,
+    error_body: Callable[[TriptychError], dict[str, Any]] = error_body,
+) -> EventStream:
+    """Answer with events once the first is there: what fails before it is a proper error.
+
+    Args:
+        events: all of them, the first one included.
+        meter: of the request; closed by the stream.
+        stack: what the events need; closed by the stream.
+        headers: made once the first event is there.
+        deadline_s: by when the first event must be there; 0 for none.
+        limit_s: by when the last one must be there; 0 for none.
+        error_body: as `EventStream`.
+
+    Raises:
+        DeadlineExceededError: no event within `deadline_s`.
+
+    """
+    first = await within(deadline_s, anext(events))
+    meter.deferred = True
+    return EventStream(
+        first,
+        events,
+        meter,
+        stack.pop_all(),
+        headers(),
+        limit_s=limit_s,
+        error_body=error_body,
+    )
+
+
 class EventStream(Response):
     """Events as they come; counts the request, and lets go of the model, when it ends.
 

@@ -148,31 +148,33 @@ class Completion:
             "x-queue-time": f"{self.streams[0].queue_s * 1000:.3f}",
         }
 
-    async def chunks(self, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
-        """OpenAI's chunks as JSON, as tokens come; the last one counts tokens if that is wanted."""
+    async def pieces(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The choices of OpenAI's chunks, one at a time, as tokens come."""
         echoes = {choice.index for choice in self.choices if choice.echoed is not None}
-        # As OpenAI has it: where usage comes at the end, it is null until then.
-        pending = {"usage": None} if include_usage else {}
-
-        def encode(choice: dict[str, Any]) -> bytes:
-            return _encoder.encode(self.envelope.body([choice]) | pending)
-
         if len(self.streams) == 1 and not echoes:  # the usual case, without what others need
             (choice,), (stream,) = self.choices, self.streams
             async for tokens in stream:
                 shown = choice.push(tokens, stream.finish_reason)
                 if shown or stream.finish_reason is not None:
-                    yield encode(choice.chunk(shown))
-        else:
-            async with aclosing(_merge(self.streams)) as merged:
-                async for index, tokens, finish in merged:
-                    choice = self.choices[index]
-                    if index in echoes:
-                        echoes.discard(index)
-                        yield encode(choice.echo_chunk())
-                    shown = choice.push(tokens, finish)
-                    if shown or finish is not None:
-                        yield encode(choice.chunk(shown))
+                    yield choice.chunk(shown)
+            return
+        async with aclosing(_merge(self.streams)) as merged:
+            async for index, tokens, finish in merged:
+                choice = self.choices[index]
+                if index in echoes:
+                    echoes.discard(index)
+                    yield choice.echo_chunk()
+                shown = choice.push(tokens, finish)
+                if shown or finish is not None:
+                    yield choice.chunk(shown)
+
+    async def chunks(self, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+        """OpenAI's chunks as JSON, as tokens come; the last one counts tokens if that is wanted."""
+        # As OpenAI has it: where usage comes at the end, it is null until then.
+        pending = {"usage": None} if include_usage else {}
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                yield _encoder.encode(self.envelope.body([piece]) | pending)
         if include_usage:
             yield _encoder.encode(self.envelope.body([], self._usage()))
 

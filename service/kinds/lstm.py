@@ -21,7 +21,7 @@ from service.errors import UpgradeRequiredError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest
-from service.http.events import EventStream, within
+from service.http.events import stream_events
 from service.http.exchange import (
     abandoned_on_disconnect,
     caller,
@@ -172,15 +172,12 @@ class Lstm(Kind):
                         await job.finish(deadline_s)
                     return json_answer(job.body(), headers=job.headers())
                 events = job.events(include_usage=asked.include_usage)
-                # The first event before the status: what fails before it is a proper error.
-                first = await within(deadline_s, anext(events))
-                meter.deferred = True
-                return EventStream(
-                    first,
+                return await stream_events(
                     events,
                     meter,
-                    stack.pop_all(),
-                    job.headers(),
+                    stack,
+                    job.headers,
+                    deadline_s=deadline_s,
                     limit_s=stream_limit_s(request, settings),
                 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
@@ -14,7 +14,7 @@ from service.errors import InvalidInputError, TriptychError
 from service.http.answers import json_answer
 from service.http.bodies import convert, read_json
 from service.http.completions import CompletionRequest, event
-from service.http.events import EventStream, within
+from service.http.events import stream_events
 from service.http.exchange import abandoned_on_disconnect, priority_of, stream_limit_s, timeout_s
 from service.http.writing import Completion
 from service.kinds.base import Kind
@@ -98,30 +98,22 @@ async def generate(
                 await job.finish(deadline_s)
             text = job.body()["choices"][0]["text"]
             return json_answer(head | {"text_output": text}, headers=job.headers())
-        events = _events(job, head)
-        # The first event before the status: what fails before it is a proper error.
-        first = await within(deadline_s, anext(events))
-        meter.deferred = True
-        return EventStream(
-            first,
-            events,
+        return await stream_events(
+            _events(job, head),
             meter,
-            stack.pop_all(),
-            job.headers(),
+            stack,
+            job.headers,
+            deadline_s=deadline_s,
             limit_s=stream_limit_s(request, settings),
             error_body=_error_body,
         )
 
 
 async def _events(job: Completion, head: dict[str, str]) -> AsyncIterator[bytes]:
-    """The completion's events, as this protocol words them."""
-    async for some in job.events(include_usage=False):
-        for one in some.split(b"\n\n"):
-            data = one.removeprefix(b"data: ")
-            if not data or data == b"[DONE]":
-                continue
-            for choice in msgspec.json.decode(data)["choices"]:
-                yield event(_encoder.encode(head | {"text_output": choice["text"]}))
+    """The completion's pieces, as this protocol words them."""
+    async with aclosing(job.pieces()) as pieces:
+        async for piece in pieces:
+            yield event(_encoder.encode(head | {"text_output": piece["text"]}))
 
 
 def _error_body(error: TriptychError) -> dict[str, Any]:
