@@ -1,9 +1,9 @@
 """The shipped image classifier: a residual network (He et al. 2016, arXiv:1512.03385) laid out for
 processors.
 
-Fixed whitening filters halve the size at once, so no norm, activation or shortcut is ever done at
-full resolution, where memory rather than arithmetic would set the pace; all that follows is 3x3
-convolutions of many channels, which run near the processor's peak.
+Behind the fixed whitening filters the first convolution halves the size, so no norm, shortcut or
+learnt activation is ever done at full resolution, where memory rather than arithmetic would set
+the pace; what follows is 3x3 convolutions of many channels, which run near the processor's peak.
 """
 
 from __future__ import annotations
@@ -43,13 +43,19 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """Whitening, stages of residual blocks, a linear classifier of the mean of the last map."""
+    """Whitening, a strided convolution, stages of residual blocks, and a linear classifier of the
+    mean of the last map.
+    """
 
     def __init__(self, classes: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         super().__init__()
-        whitening = Whitening(kernel=4, stride=2, padding=1)
-        layers: list[nn.Module] = [whitening]
-        inputs = whitening.channels
+        whitening, inputs = Whitening(), widths[0]
+        layers: list[nn.Module] = [
+            whitening,
+            nn.Conv2d(whitening.channels, inputs, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+        ]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(count):
                 layers.append(Block(inputs, width, halves=stage > 0 and block == 0))

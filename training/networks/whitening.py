@@ -8,26 +8,23 @@ from torch.nn import functional as F
 
 
 class Whitening(nn.Module):
-    """Fixed filters whose outputs, over training images, are uncorrelated and of deviation 1.
+    """Fixed 2x2 filters whose outputs, over training images, are uncorrelated and of deviation 1.
 
     Each filter comes with its negative, so that the ReLU behind loses nothing. Without it the
     first layer spends much of a short run on undoing the correlation of neighbouring pixels
     (Jordan 2024, arXiv:2404.00498).
     """
 
-    def __init__(self, kernel: int = 2, *, stride: int = 1, padding: int = 0) -> None:
+    channels = 24
+
+    def __init__(self) -> None:
         super().__init__()
-        self.channels = 2 * 3 * kernel * kernel
-        self.filters = nn.Conv2d(
-            3, self.channels, kernel, stride=stride, padding=padding, bias=False
-        ).requires_grad_(False)
+        self.filters = nn.Conv2d(3, self.channels, 2, bias=False).requires_grad_(False)
 
     @torch.no_grad()
     def fit(self, x_BCHW: torch.Tensor, floor: float = 5e-4) -> None:
         """Set the filters from normalised images; `floor` keeps faint directions small."""
-        kernel = self.filters.kernel_size[0]
-        patch_PD = F.unfold(x_BCHW, kernel, stride=self.filters.stride[0])
-        patch_PD = patch_PD.transpose(1, 2).flatten(0, 1)
+        patch_PD = F.unfold(x_BCHW, 2).transpose(1, 2).flatten(0, 1)
         covariance_DD = patch_PD.T @ patch_PD / len(patch_PD)
         variance_D, direction_DD = torch.linalg.eigh(covariance_DD.double())
         filters_DD = (direction_DD / torch.sqrt(variance_D + floor)).T.float()
@@ -35,5 +32,5 @@ class Whitening(nn.Module):
         self.filters.weight.copy_(torch.cat((filters_DCHW, -filters_DCHW)))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """[B,3,H,W] to [B,channels,H',W']."""
+        """[B,3,H,W] to [B,24,H-1,W-1]."""
         return F.relu(self.filters(x_BCHW))
