@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training.distributed import launch_words
 from training.kinds import kinds
 
 Command = Callable[[argparse.Namespace], None]
@@ -176,7 +177,7 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
 
 def resume_command(arguments: argparse.Namespace) -> str:
     """The command line that goes on with an interrupted run."""
-    words = ["triptych-train", arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
+    words = [*launch_words(), arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
     for option, default in DEFAULTS.items():
         value = getattr(arguments, option, default)
         if value != default:

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,12 @@ from service.contract import MANIFEST_FILE, check_name
 from service.errors import ContractError, TriptychError
 from training.arguments import STARTING, build_parser, resume_command
 from training.config import flatten, override, to_dict
+from training.distributed import launched_rank, meet
 from training.errors import ConfigError, GateRefusedError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.loop import InterruptedFitError
 from training.pipeline import Options, Pipeline
-from training.precision import choose_device
 from training.publish import served_manifest
 from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
 from training.summary import format_summary, summarise
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
 
 
 def _complain(message: str) -> None:
-    print(f"triptych-train: {message}", file=sys.stderr)
+    who = f"rank {rank}: " if (rank := launched_rank()) else ""
+    print(f"triptych-train: {who}{message}", file=sys.stderr)
 
 
 def _step(arguments: argparse.Namespace) -> None:
@@ -71,34 +73,55 @@ def _step(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--threads is {arguments.threads}; it must be 0 or more")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    options = Options(
-        store=arguments.store,
-        cache_dir=arguments.cache_dir,
-        device=choose_device(arguments.device),
-        judge=getattr(arguments, "judge", None),
-        floors=_floors(getattr(arguments, "floor", [])),
-    )
-    if arguments.step in STARTING and not arguments.resume:
-        record = _new_record(arguments)
-        folder = arguments.run_dir or new_run_folder(arguments.runs, record.model)
-        pipeline = Pipeline(Run(folder, record), options)
-        if arguments.dry_run:
-            _explain(pipeline)
-            return
-        _ = pipeline.data  # bad data leave no run behind
-        Run.create(folder, record)
-    else:
-        run = Run.open(arguments.run_dir or latest_run_folder(arguments.runs, _model(arguments)))
+    floors = _floors(getattr(arguments, "floor", []))
+    with meet(arguments.device) as ranks:
+        if ranks.size > 1 and arguments.step not in STARTING:
+            raise ConfigError(f"`{arguments.step}` is the work of one process; leave torchrun out")
+        starts = arguments.step in STARTING and not arguments.resume
+        run = ranks.share(partial(_new_run if starts else _open_run, arguments))
+        options = Options(
+            store=arguments.store,
+            cache_dir=arguments.cache_dir,
+            device=ranks.device,
+            ranks=ranks,
+            judge=getattr(arguments, "judge", None),
+            floors=floors,
+        )
         pipeline = Pipeline(run, options)
-        if arguments.step in STARTING:
-            _check_resumed(arguments, run)
-            if arguments.dry_run:
+        if getattr(arguments, "dry_run", False):
+            if ranks.is_main:
                 _explain(pipeline)
-                return
-    arguments.run_dir = pipeline.run.folder
-    print(f"run: {pipeline.run.folder}")
-    action = pipeline.run_all if arguments.step == "run" else getattr(pipeline, arguments.step)
-    action()
+            return
+        if starts:
+            ranks.share(partial(_begin, pipeline))
+        arguments.run_dir = run.folder
+        if ranks.is_main:
+            print(f"run: {run.folder}")
+        if arguments.step in STARTING:
+            pipeline.fit()
+    if arguments.step == "run":
+        if ranks.is_main:
+            pipeline.finish()
+    elif arguments.step not in STARTING:
+        getattr(pipeline, arguments.step)()
+
+
+def _new_run(arguments: argparse.Namespace) -> Run:
+    record = _new_record(arguments)
+    return Run(arguments.run_dir or new_run_folder(arguments.runs, record.model), record)
+
+
+def _open_run(arguments: argparse.Namespace) -> Run:
+    run = Run.open(arguments.run_dir or latest_run_folder(arguments.runs, _model(arguments)))
+    if arguments.step in STARTING:
+        _check_resumed(arguments, run)
+    return run
+
+
+def _begin(pipeline: Pipeline) -> None:
+    """Make the run's folder. Bad data leave none behind, and rank 0 decodes them for the rest."""
+    _ = pipeline.data
+    Run.create(pipeline.run.folder, pipeline.run.record)
 
 
 def _new_record(arguments: argparse.Namespace) -> RunRecord:

@@ -131,9 +131,22 @@ class _Turn(nn.Module):
         return self.loss(batch)
 
 
-def is_launched() -> bool:
-    """Whether torchrun, or another launcher that speaks its variables, started this process."""
-    return all(name in os.environ for name in _LAUNCHED)
+def launched_rank() -> int | None:
+    """This process's rank, if torchrun, or a launcher that speaks its variables, started it as one
+    of several.
+    """
+    several = all(name in os.environ for name in _LAUNCHED) and int(os.environ["WORLD_SIZE"]) > 1
+    return int(os.environ["RANK"]) if several else None
+
+
+def launch_words() -> list[str]:
+    """The words that start the command line as this process was started."""
+    if launched_rank() is None:
+        return ["triptych-train"]
+    here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    machines = int(os.environ["WORLD_SIZE"]) // int(here)
+    words = ["torchrun"] + (["--nnodes", str(machines)] if machines > 1 else [])
+    return [*words, "--nproc-per-node", here, "-m", "training"]
 
 
 @contextmanager
@@ -143,7 +156,7 @@ def meet(device: str) -> Iterator[Ranks]:
 
     Raises ConfigError for a device that is not here.
     """
-    if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    if launched_rank() is None:
         yield Ranks(choose_device(device))
         return
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):

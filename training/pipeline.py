@@ -34,6 +34,7 @@ from service.contract import (
 from training import checkpoint
 from training.card import Figure, Sample, Section, write_card
 from training.config import KindConfig, config_sha256, differences, from_dict
+from training.distributed import Ranks
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
 from training.export import export_graph
 from training.gate import explain, judge
@@ -93,6 +94,8 @@ class Options:
     store: Path = Path("models")
     cache_dir: Path = Path("~/.cache/triptych")
     device: torch.device = torch.device("cpu")
+    ranks: Ranks | None = None
+    """The processes that fit together; None is this one alone."""
     judge: str | None = None
     """A model of the store, or the folder of a version, that takes part in the evaluation; None is
     the kind's usual partner."""
@@ -125,6 +128,10 @@ class Pipeline:
     def run_all(self) -> Path:
         """Every step; returns the published version's folder."""
         self.fit()
+        return self.finish()
+
+    def finish(self) -> Path:
+        """Every step after the fit; returns the published version's folder."""
         self.export()
         self.verify()
         self.evaluate()
@@ -133,9 +140,11 @@ class Pipeline:
 
     def fit(self) -> None:
         """Train, or go on training; writes the weights to serve, curves and `fit.json`."""
-        device = self.options.device
+        device, ranks = self.options.device, self.options.ranks or Ranks(self.options.device)
         task = self.kind.task(self.config, self.data, device)
-        progress = fit(task, self.config, self.run.folder, device)
+        progress = fit(task, self.config, self.run.folder, device, ranks=ranks)
+        if not ranks.is_main:
+            return
         served = task.modules[task.served]
         self._draw_curves()
         self.run.write(
@@ -145,7 +154,7 @@ class Pipeline:
                 best_epoch=progress.best_epoch,
                 stopped_early=progress.stopped,
                 duration_s=round(progress.elapsed_s, 1),
-                hardware=describe_hardware(device),
+                hardware=describe_hardware(device, ranks.size),
                 parameters=sum(weight.numel() for weight in served.parameters()),
                 data=self.kind.record(self.data),
                 code_revision=code_revision(),

@@ -46,11 +46,13 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def describe_hardware(device: torch.device) -> str:
+def describe_hardware(device: torch.device, processes: int = 1) -> str:
     """One line for the manifest."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_cpu_model()}, {torch.get_num_threads()} thread(s)"
+        name = torch.cuda.get_device_name(device)
+        return f"{processes} x {name}" if processes > 1 else name
+    each = f"{_cpu_model()}, {torch.get_num_threads()} thread(s)"
+    return f"{each} in each of {processes} processes" if processes > 1 else each
 
 
 def _cpu_model() -> str:

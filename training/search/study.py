@@ -32,7 +32,6 @@ from training.search.space import Dimension
 HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process
 SQLITE_WAIT_S = 60  # for another process's write: SQLite locks the whole file
 STARTUP_TRIALS = 5  # finished at random before the median means anything
-WARMUP_EPOCHS = 1  # the first epoch says little about the last
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -109,9 +108,7 @@ def open_study(storage: str, name: str, goal: Goal, seed: int | None) -> optuna.
             sampler=optuna.samplers.TPESampler(
                 seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True
             ),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS
-            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
         )
     except (SQLAlchemyError, ImportError) as error:
         raise ConfigError(
