@@ -6,7 +6,7 @@ A fourth kind is one more module in this package with a `KIND` of its own; nothi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -58,6 +58,18 @@ class Evaluation:
     sections: tuple[Section, ...] = ()
     private: tuple[Figure, ...] = ()
     """Plots that show the data set's own pictures: for the report beside the plots alone."""
+
+    @classmethod
+    def join(cls, parts: Iterable[Evaluation]) -> Evaluation:
+        """Everything that the parts found, in their order."""
+        parts = tuple(parts)
+        return cls(
+            metrics={name: value for part in parts for name, value in part.metrics.items()},
+            figures=tuple(figure for part in parts for figure in part.figures),
+            samples=tuple(sample for part in parts for sample in part.samples),
+            sections=tuple(section for part in parts for section in part.sections),
+            private=tuple(figure for part in parts for figure in part.private),
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
-from training.card import Figure
 from training.classifier import TEMPERATURE, Classifier
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
 from training.data.describe import Description, describe_images
@@ -21,18 +20,12 @@ from training.data.images import load_images
 from training.data.sets import ImageData
 from training.gate import Rule
 from training.kinds.base import About, Arrays, Evaluation, Export, Kind
-from training.measures.calibration import (
-    brier_score,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability,
-)
-from training.measures.classification import accuracy, confusion_matrix, per_class_accuracy
+from training.measures import classification
 from training.measures.temperature import fit_temperature
 from training.networks.airbench import fold_pooled_norms
 from training.networks.served import ServedClassifier
-from training.plots.classification import plot_class_shares, plot_confusion, plot_reliability
 from training.plots.curves import Panel
+from training.reports import accuracy, attention, calibration, fairness, mistakes, robustness
 from training.search.space import Choice, Real, Whole
 from training.tasks.classification import (
     AugmentConfig,
@@ -127,13 +120,12 @@ class Cnn(Kind[CnnConfig, ImageData]):
             "The heat map is as coarse as the last feature map and shows association, not cause.",
         ),
         metric_notes={
-            "test_accuracy": "share of test images whose most likely class is right",
-            "test_accuracy_low": "lower end of its 95 % Wilson interval",
-            "test_accuracy_high": "upper end of its 95 % Wilson interval",
-            "worst_class_accuracy": "accuracy of the class that does worst",
-            "test_loss_nats": "mean of -log p(label)",
-            "test_ece": "expected calibration error in 15 bins of confidence, 0 to 1",
-            "test_brier": "Brier score, 0 to 2",
+            **accuracy.NOTES,
+            **fairness.NOTES,
+            **calibration.NOTES,
+            **robustness.NOTES,
+            **attention.NOTES,
+            **mistakes.NOTES,
         },
     )
 
@@ -171,47 +163,25 @@ class Cnn(Kind[CnnConfig, ImageData]):
         folder: Path,
         judge: Path | None,
     ) -> Evaluation:
-        """Accuracy, by class as well, calibration and confusion on the test split."""
-        answers = Classifier(graph).see(data.test.images)
-        probability_NC = answers.probability
-        predicted_N, label_N = answers.predicted, data.test.labels
-        classes = len(data.classes)
-        right = accuracy(predicted_N, label_N)
-        by_class = per_class_accuracy(predicted_N, label_N, classes=classes)
-        metrics = {
-            "test_accuracy": right.value,
-            "test_accuracy_low": right.low,
-            "test_accuracy_high": right.high,
-            "worst_class_accuracy": float(np.nanmin(by_class)),
-            "test_loss_nats": negative_log_likelihood(probability_NC, label_N),
-            "test_ece": expected_calibration_error(probability_NC, label_N),
-            "test_brier": brier_score(probability_NC, label_N),
-        }
-        metrics |= {
-            f"test_accuracy.{name}": float(share)
-            for name, share in zip(data.classes, by_class, strict=True)
-        }
-        plot_confusion(
-            confusion_matrix(predicted_N, label_N, classes=classes),
-            data.classes,
-            folder / "confusion.png",
-        )
-        plot_class_shares(
-            by_class,
-            data.classes,
-            folder / "classes.png",
-            title="Accuracy by class",
-            value_label="Share right",
-            overall=right.value,
-        )
-        plot_reliability(reliability(probability_NC, label_N), folder / "reliability.png")
-        return Evaluation(
-            metrics,
-            figures=(
-                Figure("classes.png", "Accuracy by class, on the test split"),
-                Figure("confusion.png", "Labelled against predicted classes"),
-                Figure("reliability.png", "Confidence against accuracy"),
-            ),
+        """Every report on the test split."""
+        classifier, test, classes = Classifier(graph), data.test, data.classes
+        answers, seed = classifier.see(test.images), config.fit.seed
+        predicted_N = answers.predicted
+        right = classification.accuracy(predicted_N, test.labels)
+        _, held_out = split_training(config, data)
+        kept_back = 0 if held_out is None else len(held_out.labels)
+        shown = attention.drawn_pictures(judge, classes, test.images.shape[1], seed)
+        return Evaluation.join(
+            (
+                accuracy.report_accuracy(predicted_N, test.labels, classes, folder),
+                fairness.report_fairness(test, predicted_N, classes, folder),
+                calibration.report_calibration(
+                    answers.probability, test.labels, classifier.temperature, kept_back, folder
+                ),
+                robustness.report_robustness(classifier, test, right, seed, folder),
+                attention.report_attention(classifier, test, answers, classes, shown, seed, folder),
+                mistakes.report_mistakes(test, answers, classes, folder),
+            )
         )
 
     def score(
@@ -219,7 +189,7 @@ class Cnn(Kind[CnnConfig, ImageData]):
     ) -> dict[str, float]:
         """Accuracy on the test split."""
         predicted_N = Classifier(graph).probabilities(data.test.images).argmax(axis=1)
-        return {"test_accuracy": accuracy(predicted_N, data.test.labels).value}
+        return {"test_accuracy": classification.accuracy(predicted_N, data.test.labels).value}
 
     def export(self, config: CnnConfig, data: ImageData, network: nn.Module) -> Export:
         """With normalisation, softmax, heat map and features in the graph."""

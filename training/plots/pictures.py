@@ -62,6 +62,26 @@ def plot_neighbours(
     return _sheet(rows, list(names or [""] * len(rows)), path, cell_px=cell_px)
 
 
+def plot_captioned(
+    image_NHWC: Pictures,
+    captions: Sequence[tuple[str, str]],
+    path: Path,
+    *,
+    columns: int = 8,
+    cell_px: int = 96,
+) -> Path:
+    """Pictures, each above its two short lines.
+
+    In a published card, show pictures that may be published: generated ones, say.
+    """
+    rows: list[list[tuple[Pictures, str]]] = []
+    for start in range(0, len(image_NHWC), columns):
+        part = slice(start, start + columns)
+        lines = ("\n".join(caption) for caption in captions[part])
+        rows.append(list(zip(image_NHWC[part], lines, strict=True)))
+    return _sheet(rows, [""] * len(rows), path, cell_px=cell_px)
+
+
 def plot_heatmaps(
     image_NHWC: Pictures,
     heatmap_NHW: NDArray[np.floating],
@@ -113,8 +133,9 @@ def _sheet(
     margin = max((round(font.getlength(name)) for name in names), default=0)
     left = margin + 3 * GAP_PX if margin else GAP_PX
     step_x = cell_px + GAP_PX
-    line_px = FONT_PX + 2 * GAP_PX  # below the rows that have captions
-    heights = [cell_px + GAP_PX + line_px * any(caption for _, caption in row) for row in rows]
+    line_px = FONT_PX + 2 * GAP_PX
+    lines = [max(caption.count("\n") + bool(caption) for _, caption in row) for row in rows]
+    heights = [cell_px + GAP_PX + line_px * count for count in lines]  # below, the captions
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (left + columns * step_x, GAP_PX + sum(heights)), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -124,9 +145,9 @@ def _sheet(
         for column, (picture, caption) in enumerate(cells):
             x = left + column * step_x
             sheet.paste(_enlarge(picture, cell_px), (x, top))
-            pen.text(
-                (x + cell_px / 2, top + cell_px + 1), caption, fill=_INK, font=font, anchor="ma"
-            )
+            for number, line in enumerate(caption.split("\n")):
+                below = top + cell_px + 1 + number * line_px
+                pen.text((x + cell_px / 2, below), line, fill=_INK, font=font, anchor="ma")
         top += height
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
