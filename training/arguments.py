@@ -84,7 +84,7 @@ def build_parser(
     command.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
     _add_cache(command)
     _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
-    commands.choices["search"].set_defaults(command=search)
+    commands.choices["search"].set_defaults(command=search, step="search")
     return parser
 
 
@@ -176,7 +176,9 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
 
 
 def resume_command(arguments: argparse.Namespace) -> str:
-    """The command line that goes on with an interrupted run."""
+    """The command line that goes on with an interrupted run, or search."""
+    if arguments.step == "search":
+        return search_command(arguments, arguments.storage, arguments.data)
     words = [*launch_words(), arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
     for option, default in DEFAULTS.items():
         value = getattr(arguments, option, default)
@@ -184,4 +186,24 @@ def resume_command(arguments: argparse.Namespace) -> str:
             words += [f"--{option.replace('_', '-')}", str(value)]
     for floor in getattr(arguments, "floor", []):
         words += ["--floor", floor]
+    return shlex.join(words)
+
+
+def search_command(arguments: argparse.Namespace, storage: str | None, data: str | None) -> str:
+    """The command line that goes on with a study, `storage` and `data` as they may be shown."""
+    words = ["triptych-train", "search"]
+    for option, value in {
+        "--kind": arguments.kind,
+        "--preset": arguments.preset,
+        "--study": arguments.study,
+        "--storage": storage,
+        "--trials": arguments.trials,
+        "--epochs": arguments.epochs,
+        "--data": data,
+    }.items():
+        if value is not None:
+            words += [option, str(value)]
+    for option, values in (("--set", arguments.settings), ("--space", arguments.space)):
+        for value in values:
+            words += [option, value]
     return shlex.join(words)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.arguments import search_command
 from training.config import override
 from training.errors import ConfigError
 from training.kinds.base import Kind
@@ -36,7 +36,7 @@ def search(arguments: argparse.Namespace, kind: Kind[Any, Any]) -> None:
     space = choose_space(kind.space, arguments.space, config)
     data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
     goal = make_goal(kind, arguments.preset, config, data, space)
-    name = arguments.study or f"{kind.name}-{arguments.preset}"
+    name = arguments.study = arguments.study or f"{kind.name}-{arguments.preset}"
     folder = arguments.runs / "search" / name
     storage = arguments.storage or f"sqlite:///{arguments.runs / 'search' / 'studies.db'}"
     study = open_study(storage, name, goal, arguments.seed)
@@ -45,20 +45,7 @@ def search(arguments: argparse.Namespace, kind: Kind[Any, Any]) -> None:
     try:
         Worker(study, goal, folder, choose_device(arguments.device)).work(arguments.trials)
     finally:
-        command = _command(arguments, study=name, storage=shown)
+        given = Path(arguments.data).name if arguments.data is not None else None
+        command = search_command(arguments, shown, given)
         text = write_report(study, goal, folder, storage=shown, command=command)
     print(f"\n{text}\n{folder / REPORT_FILE}")
-
-
-def _command(arguments: argparse.Namespace, *, study: str, storage: str) -> str:
-    """The command line that goes on with the study."""
-    words = ["triptych-train", "search", "--kind", arguments.kind, "--preset", arguments.preset]
-    words += ["--study", study, "--storage", storage, "--trials", str(arguments.trials)]
-    if arguments.epochs is not None:
-        words += ["--epochs", str(arguments.epochs)]
-    if arguments.data is not None:
-        words += ["--data", Path(arguments.data).name]
-    for option, values in (("--set", arguments.settings), ("--space", arguments.space)):
-        for value in values:
-            words += [option, value]
-    return shlex.join(words)
