@@ -12,6 +12,10 @@ PROVIDER ?= cpu
 DATA ?=
 # More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --seed 1".
 TRAIN_ARGS ?=
+# Data of the shipped models: a folder that holds them (or one of them); empty: official sources.
+DATA_DIR ?= $(wildcard data)
+# More options for `make evaluate`, e.g. EVALUATE_ARGS="--model cifar10".
+EVALUATE_ARGS ?=
 # What `make bench` measures: an ONNX image classifier, or `reference`; empty: the shipped models.
 MODEL_FILE ?=
 # More options for the benches, e.g. BENCH_ARGS="--rounds 3 --only stream".
@@ -28,7 +32,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain bench bench-peers profile figures load image clean
+.PHONY: help serve test check format train retrain evaluate bench bench-peers profile figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +79,10 @@ train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (
 		$(if $(DATA),--data $(DATA)) $(TRAIN_ARGS)
 
 retrain: train ## the same: a running service swaps to the new version by itself
+
+evaluate: $(DEV)/ready ## measure the published models again and compare with their manifests (DATA_DIR)
+	$(DEV)/bin/triptych-train reproduce --store $(STORE) \
+		$(if $(DATA_DIR),--data $(DATA_DIR)) $(EVALUATE_ARGS)
 
 bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop (MODEL_FILE)
 	$(DEV)/bin/python -m tests.bench $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)

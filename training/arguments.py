@@ -28,6 +28,9 @@ STEPS = {
     "publish": "write card and manifest and make this the served version",
 }
 STARTING = ("run", "fit")
+REPRODUCE = (
+    "measure published models again, from their files, and compare every figure with its manifest"
+)
 SEARCH = "search for better settings, judged on data held out of the training split"
 
 DEFAULTS: dict[str, Any] = {
@@ -40,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def build_parser(
-    *, step: Command, presets: Command, data: Command, search: Command
+    *, step: Command, presets: Command, data: Command, search: Command, reproduce: Command
 ) -> argparse.ArgumentParser:
     """The parser; each command line carries its function as `command`, and steps their name."""
     parser = argparse.ArgumentParser(
@@ -57,13 +60,7 @@ def build_parser(
         if name in STARTING:
             _add_starting(command)
         if name in ("run", "evaluate"):
-            command.add_argument(
-                "--judge",
-                default=DEFAULTS["judge"],
-                help="published model, or its version's folder, that takes part in the evaluation: "
-                "the classifier that judges a GAN's samples (default: cifar10), or the GAN whose "
-                "pictures a classifier's card shows (default: cifar10-gan)",
-            )
+            _add_judge(command)
         if name in ("run", "gate"):
             command.add_argument(
                 "--floor",
@@ -72,6 +69,10 @@ def build_parser(
                 metavar="METRIC=VALUE",
                 help="replace a floor of the gate",
             )
+    _add_reproduce(
+        commands.add_parser("reproduce", help=REPRODUCE, description=REPRODUCE, allow_abbrev=False)
+    )
+    commands.choices["reproduce"].set_defaults(command=reproduce, step="reproduce")
     command = commands.add_parser("presets", help="list the presets, or show one in full")
     command.set_defaults(command=presets)
     command.add_argument("--kind", choices=sorted(kinds()))
@@ -86,6 +87,36 @@ def build_parser(
     _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
     commands.choices["search"].set_defaults(command=search, step="search")
     return parser
+
+
+def _add_reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model", action="append", default=[], help="only this one; may be given several times"
+    )
+    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        help="the data, or a folder that holds them; told by their checksums; may be given several "
+        "times (default: their official address)",
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("reports"), help="a folder for each model's report"
+    )
+    _add_judge(command)
+    _add_cache(command)
+
+
+def _add_judge(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--judge",
+        default=DEFAULTS["judge"],
+        help="published model, or its version's folder, that takes part in the evaluation: "
+        "the classifier that judges a GAN's samples (default: cifar10), or the GAN whose "
+        "pictures a classifier's card shows (default: cifar10-gan)",
+    )
 
 
 def _add_search(command: argparse.ArgumentParser) -> None:

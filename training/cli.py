@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from service.contract import MANIFEST_FILE, check_name
+from service.contract import CURRENT_FILE, MANIFEST_FILE, check_name
 from service.errors import ContractError, TriptychError
 from training.arguments import STARTING, build_parser, resume_command
 from training.config import flatten, override, to_dict
@@ -26,6 +26,7 @@ from training.kinds.base import Kind
 from training.loop import InterruptedFitError
 from training.pipeline import Options, Pipeline
 from training.publish import served_manifest
+from training.reproduce import check, reproduce
 from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
 from training.summary import format_summary, summarise
 
@@ -34,9 +35,9 @@ EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 1
 
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
-    arguments = build_parser(step=_step, presets=_presets, data=_data, search=_search).parse_args(
-        argv
-    )
+    arguments = build_parser(
+        step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce
+    ).parse_args(argv)
     try:
         arguments.command(arguments)
     except InterruptedFitError as stop:
@@ -219,6 +220,28 @@ def _explain(pipeline: Pipeline) -> None:
         f"steps: {config.fit.epochs} epochs of {task.steps_per_epoch:,}: {steps:,}, each {phases}"
     )
     print("dry run: nothing was done")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    names = arguments.model or sorted(
+        p.parent.name for p in arguments.store.glob(f"*/{CURRENT_FILE}")
+    )
+    if not names:
+        raise ConfigError(f"{arguments.store} holds no published model", field="store")
+    found = {
+        name: reproduce(
+            arguments.store,
+            name,
+            data=arguments.data,
+            cache_dir=arguments.cache_dir.expanduser(),
+            judge=arguments.judge,
+            out=arguments.out / name,
+        )
+        for name in names
+    }
+    check(found)
+    figures = sum(len(compared) for compared in found.values())
+    print(f"reproduced: {figures} figures of {len(found)} models")
 
 
 def _presets(arguments: argparse.Namespace) -> None:

@@ -55,3 +55,9 @@ class ExportError(TrainingError):
     """The exported graph does not do what the network does."""
 
     code = "export"
+
+
+class ReproductionError(TrainingError):
+    """What is measured now is not what was published."""
+
+    code = "reproduction"

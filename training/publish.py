@@ -62,7 +62,7 @@ def publish(candidate_dir: Path, store_dir: Path, name: str) -> Path:
             model, or its version exists already.
 
     """
-    manifest = _verified(candidate_dir)
+    manifest = verified_manifest(candidate_dir)
     if manifest.name != check_name(name):
         raise PublishError(f"{candidate_dir} is a candidate for {manifest.name!r}, not {name!r}")
     if not manifest.gate.passed:
@@ -106,7 +106,7 @@ def set_current(store_dir: Path, name: str, version: str) -> None:
             f"{store_dir} has no version {version!r} of {name!r}; "
             f"it has {', '.join(versions(store_dir, name)) or 'none'}"
         )
-    manifest = _verified(version_dir)
+    manifest = verified_manifest(version_dir)
     if (manifest.name, manifest.version) != (name, version):
         raise PublishError(f"{version_dir} holds {manifest.name} {manifest.version}")
     with _alone(model_dir):
@@ -147,7 +147,11 @@ def version_folder(store_dir: Path, name: str) -> Path | None:
     return Path(name) if Path(name).is_dir() else None
 
 
-def _verified(folder: Path) -> Manifest:
+def verified_manifest(folder: Path) -> Manifest:
+    """The manifest of a candidate or a version, every file of which is the one it lists.
+
+    Raises PublishError if a file is missing or differs, ContractError for a malformed manifest.
+    """
     path = folder / MANIFEST_FILE
     try:
         raw = path.read_bytes()
@@ -176,7 +180,7 @@ def _copy(source: Path, target: Path, manifest: Manifest) -> None:
         shutil.copyfile(source / file, target / file)
         _sync(target / file)
     _sync(target)
-    if _verified(target) != manifest:
+    if verified_manifest(target) != manifest:
         raise PublishError(f"{source} changed while it was copied; publish again")
 
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -97,6 +98,9 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     partner: str = ""
     """The published model that takes part in the evaluation unless another is named: the judge of
     a generator's samples; the generator of the pictures that a classifier's card may show."""
+    reproduced_within: Mapping[str, float] = MappingProxyType({})
+    """By how much another processor's rounding may change a figure of the same graph: patterns of
+    metrics to absolute tolerances, the first that matches counts."""
     space: Sequence[Dimension] = ()
     """What a search varies unless it is told otherwise."""
 
