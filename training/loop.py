@@ -185,13 +185,17 @@ class _Run:
                 )
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """Every phase once; returns the step's figures."""
+        """Every phase whose turn it is, once; returns the step's figures."""
         figures: dict[str, float] = {}
-        scale = learning_rate_scale(self.config.schedule, self.progress.step / self.total_steps)
+        place = self.progress.step, self.task.steps_per_epoch, self.total_steps
         for phase, compute, optimizer in zip(
             self.task.phases, self.losses, self.optimizers, strict=True
         ):
+            progress = phase.progress(*place)
+            if progress is None:
+                continue
             self.focus(phase)
+            scale = learning_rate_scale(self.config.schedule, progress)
             set_learning_rate(optimizer, phase.optimizer.lr * scale)
             optimizer.zero_grad(set_to_none=True)
             phase.module.train()
@@ -209,7 +213,7 @@ class _Run:
     def check_finite(self, figures: Mapping[str, float]) -> None:
         """Raise DivergedError for a loss that is not finite; figures are the same on all ranks."""
         for phase in self.task.phases:
-            value = figures[f"{phase.name}_loss"]
+            value = figures.get(f"{phase.name}_loss", 0.0)  # absent outside the phase's epochs
             if not math.isfinite(value):
                 raise DivergedError(
                     f"the loss of phase {phase.name!r} became {value} at step "

@@ -23,10 +23,15 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     groups = [group for group in groups if group["params"]]
     if config.name == "sgd":
         return torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            fused=True,
         )
     family = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return family(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+    # Fused: one pass over memory where the plain one makes a dozen.
+    return family(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
 def learning_rate_scale(config: ScheduleConfig, progress: float) -> float:

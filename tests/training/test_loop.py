@@ -238,7 +238,7 @@ def test_a_gans_phases_train_their_own_network_alone(
     family = kinds()["gan"]
     preset = family.presets["tiny"]
     config = replace(preset, optimizer=replace(preset.optimizer, lr=1e-12), fit=settings().fit)
-    config = override(config, ["fit.epochs=1"])
+    config = override(config, ["fit.epochs=2"])
     task = family.task(config, family.load_data(str(sources["gan"]), cache_dir), CPU)
     before = {
         name: [weight.detach().clone() for weight in module.parameters()]

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.config import override
+from training.config import OptimizerConfig, override
+from training.errors import ConfigError
 from training.kinds import kinds
-from training.networks.whitening import Whitening
 from training.networks.charlstm import CharLstm
 from training.networks.dcgan import DcganGenerator, fold_transposed_norms
 from training.networks.projgan import ProjectionGenerator, fold_conditional_norms
 from training.networks.served import ServedGenerator
+from training.networks.whitening import Whitening
 from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
+from training.tasks.base import Batch, Losses, Phase
 from training.tasks.classification import normalise
 from training.tasks.language import encode, window_losses
 
@@ -170,7 +172,65 @@ def test_real_and_drawn_images_never_share_batch_statistics(
     task.modules["critic"].register_forward_pre_hook(
         lambda module, inputs: seen.append(len(inputs[0]))
     )
-    loss, figures = task.phases[0].loss(task.batch(0, 0))
+    critic = next(phase for phase in task.phases if phase.name == "critic")
+    loss, figures = critic.loss(task.batch(0, 0))
     assert seen == [16 // passes] * passes
     assert torch.isfinite(loss)
     assert {"critic_real", "critic_fake"} <= figures.keys()
+
+
+def test_a_phase_has_its_turn_in_its_own_epochs() -> None:
+    def loss(batch: Batch) -> Losses:
+        raise AssertionError
+
+    module, optimizer = torch.nn.Linear(1, 1), OptimizerConfig()
+    always = Phase("always", module, loss, optimizer)
+    assert [always.progress(step, 5, 20) for step in (0, 10, 15)] == [0.0, 0.5, 0.75]
+    early = Phase("early", module, loss, optimizer, (0, 2))
+    assert [early.progress(step, 5, 20) for step in (0, 5, 10)] == [0.0, 0.5, None]
+    late = Phase("late", module, loss, optimizer, (2, 4))
+    assert [late.progress(step, 5, 20) for step in (9, 10, 15)] == [None, 0.0, 0.5]
+
+
+def test_the_guide_learns_first_and_then_rests(sources: dict[str, Path], cache_dir: Path) -> None:
+    family = kinds()["gan"]
+    data = family.load_data(str(sources["gan"]), cache_dir)
+    config = override(family.presets["tiny"], ["fit.epochs=3", "guide.epochs=1"])
+    task = family.task(config, data, CPU)
+    assert [(phase.name, phase.epochs) for phase in task.phases] == [
+        ("guide", (0, 1)),
+        ("critic", (1, 3)),
+        ("generator", (1, 3)),
+    ]
+    guide = task.modules["guide"].requires_grad_(False)  # as the loop does for others' turns
+    before = {key: value.clone() for key, value in guide.state_dict().items()}
+    loss, figures = task.phases[2].loss(task.batch(1, 0))
+    loss.backward()
+    assert any(weight.grad is not None for weight in task.modules["generator"].parameters())
+    assert "critic_class_fake" in figures  # what the guide thought of the drawn images
+    for key, value in guide.state_dict().items():
+        torch.testing.assert_close(value, before[key], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_a_guided_run_needs_epochs_for_the_guide_and_for_the_players(epochs: int) -> None:
+    with pytest.raises(ConfigError, match=r"guide\.epochs"):
+        override(kinds()["gan"].presets["tiny"], ["fit.epochs=3", f"guide.epochs={epochs}"])
+
+
+def test_dropped_recurrent_weights_change_training_alone() -> None:
+    torch.manual_seed(0)
+    plain = CharLstm(5, embedding=4, hidden=8, layers=2, dropout=0.0)
+    dropped = CharLstm(5, embedding=4, hidden=8, layers=2, dropout=0.0, weight_drop=0.5)
+    dropped.load_state_dict(plain.state_dict())
+    token_BT = torch.randint(0, 5, (3, 7))
+    expected, _ = plain(token_BT)
+    torch.testing.assert_close(dropped.eval()(token_BT)[0], expected)
+    logits_BTV, state_BS = dropped.train()(token_BT)
+    assert not torch.allclose(logits_BTV, expected)
+    assert state_BS.shape == (3, dropped.state_size)
+    logits_BTV.sum().backward()
+    assert all(weight.grad is not None for weight in dropped.lstm.parameters())
+    nothing = CharLstm(5, embedding=4, hidden=8, layers=2, dropout=0.0, weight_drop=1e-9)
+    nothing.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(nothing.train()(token_BT)[0], expected)

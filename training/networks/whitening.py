@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+WHITENED_IMAGES = 5000  # a 12 by 12 covariance is known well enough from fewer
+
 
 class Whitening(nn.Module):
     """Fixed 2x2 filters whose outputs, over training images, are uncorrelated and of deviation 1.

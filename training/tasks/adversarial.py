@@ -16,7 +16,9 @@ from training.augment import colour, cutout, translate
 from training.config import KindConfig, OptimizerConfig, require
 from training.data.sets import ImageData
 from training.networks.dcgan import DcganDiscriminator, DcganGenerator
+from training.networks.guided import Guide, GuidedCritic
 from training.networks.projgan import ProjectionCritic, ProjectionGenerator
+from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, generator, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last
 
@@ -25,19 +27,39 @@ from training.tasks.base import Batch, Losses, Phase, Task, channels_last
 class NetworkConfig:
     """Which pair of networks, and how wide."""
 
-    architecture: Literal["dcgan", "projection"] = "projection"
+    architecture: Literal["dcgan", "projection", "guided"] = "guided"
     noise: int = 64
     """Length of the noise vector."""
     generator_widths: tuple[int, ...] = (256, 128, 48)
-    """Channels at 4x4, 8x8 and 16x16 (projection); dcgan reads the last alone."""
+    """Channels at 4x4, 8x8 and 16x16; dcgan reads the last alone."""
     critic_widths: tuple[int, ...] = (64, 128, 256)
-    """Channels at 16x16, 8x8 and 4x4 (projection); dcgan reads the first alone."""
+    """Channels at 16x16, 8x8 and 4x4; dcgan reads the first alone."""
+    guide_widths: tuple[int, ...] = (64, 128, 256)
+    """Channels of the guide at 16x16, 8x8 and 4x4 (guided)."""
 
     def __post_init__(self) -> None:
         require(self.noise >= 1, "noise", self.noise, "1 or more")
-        for key in ("generator_widths", "critic_widths"):
+        for key in ("generator_widths", "critic_widths", "guide_widths"):
             widths = getattr(self, key)
             require(len(widths) == 3 and min(widths) > 0, key, widths, "three positive widths")
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """How the guide is fitted, and how much it has to say (guided)."""
+
+    epochs: int = 0
+    """Of the run's first ones, in which the guide alone learns."""
+    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.05, nesterov=True)
+    weight: float = 0.0
+    """Of the guide's cross-entropy in the generator's loss."""
+    translate_px: int = 2
+    """Largest shift of what it learns from and of what it is shown, so that no single pixel
+    sways it."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,7 @@ class GanConfig(KindConfig):
     class_weight: float = 0.0
     """Weight of the auxiliary class loss: on the critic for real images, on the generator for its
     own (Odena et al. 2017). Only the projection critic has a class head."""
+    guide: GuideConfig = GuideConfig()
     flip: bool = False
     augment_translate_px: int = 0
     """DiffAugment's shift, seen by the critic alone (Zhao et al. 2020)."""
@@ -68,7 +91,14 @@ class GanConfig(KindConfig):
             self.class_weight == 0 or self.network.architecture == "projection",
             "class_weight",
             self.class_weight,
-            "0 for dcgan, whose discriminator has no class head",
+            "0 but for the projection critic, which has a class head",
+        )
+        guided = self.network.architecture == "guided"
+        require(
+            0 < self.guide.epochs < self.fit.epochs if guided else self.guide.epochs == 0,
+            "guide.epochs",
+            self.guide.epochs,
+            "fewer than fit.epochs, and above 0 for the guided critic alone",
         )
 
 
@@ -89,11 +119,21 @@ class GanTask(Task):
             isinstance(module, nn.BatchNorm2d) for module in critic.modules()
         )
         self.modules = {"generator": self.generator, "critic": self.critic}
-        self.phases = (
-            Phase("critic", self.critic, self.critic_loss, config.critic_optimizer),
-            Phase("generator", self.generator, self.generator_loss, config.optimizer),
-        )
         self.images = torch.from_numpy(data.train.images).to(device)
+        phases: tuple[Phase, ...] = ()
+        first, end = config.guide.epochs, config.fit.epochs
+        self.guide: nn.Module | None = None
+        if config.network.architecture == "guided":
+            self.guide = channels_last(self._build_guide().to(device))
+            self.modules["guide"] = self.guide
+            phases = (
+                Phase("guide", self.guide, self.guide_loss, config.guide.optimizer, (0, first)),
+            )
+        self.phases = (
+            *phases,
+            Phase("critic", self.critic, self.critic_loss, config.critic_optimizer, (first, end)),
+            Phase("generator", self.generator, self.generator_loss, config.optimizer, (first, end)),
+        )
         self.labels = torch.from_numpy(data.train.labels).to(device)
         self.steps_per_epoch = len(self.images) // config.fit.batch_size
         self._order = (-1, torch.empty(0))
@@ -105,7 +145,7 @@ class GanTask(Task):
             self._order = (epoch, shuffled.to(self.device))
         size = self.config.fit.batch_size
         index_B = self._order[1][step * size : (step + 1) * size]
-        x_BCHW = self.images[index_B].permute(0, 3, 1, 2).float() / 127.5 - 1
+        x_BCHW = to_signed(self.images[index_B])
         if self.config.flip:
             mirrored = torch.rand(size, device=self.device) < 0.5
             x_BCHW = torch.where(mirrored[:, None, None, None], x_BCHW.flip(3), x_BCHW)
@@ -141,8 +181,9 @@ class GanTask(Task):
         score, logits_BK = self._judge(self._augment(self._draw(label_B)), label_B)
         loss = -score.mean() if self.config.loss == "hinge" else F.softplus(-score).mean()
         figures: dict[str, torch.Tensor] = {}
-        if self.config.class_weight:
-            loss = loss + self.config.class_weight * F.cross_entropy(logits_BK, label_B)
+        weight = self.config.class_weight + self.config.guide.weight
+        if weight:
+            loss = loss + weight * F.cross_entropy(logits_BK, label_B)
             hits = logits_BK.detach().argmax(1) == label_B
             figures["critic_class_fake"] = hits.float().mean()
         return loss, figures
@@ -152,9 +193,31 @@ class GanTask(Task):
         image: torch.Tensor = self.generator(noise_BZ, label_B)
         return image.float()
 
+    def _build_guide(self) -> Guide:
+        guide = Guide(self.classes, self.config.network.guide_widths)
+        every = max(1, len(self.images) // WHITENED_IMAGES)  # they may be sorted by class
+        for module in guide.modules():
+            if isinstance(module, Whitening):
+                module.fit(to_signed(self.images[::every].cpu()))
+        return guide
+
+    def guide_loss(self, batch: Batch) -> Losses:
+        """The guide's own lessons: cross-entropy on real images."""
+        assert self.guide is not None
+        x_BCHW = translate(batch["image"], self.config.guide.translate_px, reflect=True)
+        _, logits_BK = self.guide(x_BCHW.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits_BK.float(), batch["label"], label_smoothing=0.1)
+        hits = logits_BK.detach().argmax(1) == batch["label"]
+        return loss, {"guide_accuracy": hits.float().mean()}
+
     def _judge(
         self, image_BCHW: torch.Tensor, label_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores [B] or [B, scores] and class logits [B,K]."""
+        if self.guide is not None:
+            # Fitted and at rest: gradients pass through it to the drawn image, none stay.
+            maps, logits_BK = self.guide.eval()(image_BCHW)
+            return self.critic(image_BCHW, maps, label_B).float(), logits_BK.float()
         answer = self.critic(image_BCHW, label_B)
         if isinstance(answer, tuple):
             return answer[0].float(), answer[1].float()
@@ -164,6 +227,8 @@ class GanTask(Task):
         x = colour(image_BCHW, self.config.augment_colour)
         x = translate(x, self.config.augment_translate_px, reflect=False)
         x = cutout(x, self.config.augment_cutout_px)
+        if self.guide is not None:
+            x = translate(x, self.config.guide.translate_px, reflect=True)
         return x.contiguous(memory_format=torch.channels_last)
 
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
@@ -191,10 +256,10 @@ def build_networks(config: GanConfig, classes: int) -> tuple[nn.Module, nn.Modul
             DcganGenerator(classes, network.noise, network.generator_widths[-1]),
             DcganDiscriminator(classes, network.critic_widths[0]),
         )
-    return (
-        ProjectionGenerator(classes, network.noise, network.generator_widths),
-        ProjectionCritic(classes, network.critic_widths),
-    )
+    drawer = ProjectionGenerator(classes, network.noise, network.generator_widths)
+    if network.architecture == "guided":
+        return drawer, GuidedCritic(classes, network.critic_widths, network.guide_widths)
+    return drawer, ProjectionCritic(classes, network.critic_widths)
 
 
 def realness_loss(score_B: torch.Tensor, real: bool, loss: str) -> torch.Tensor:
@@ -226,6 +291,11 @@ def settle_statistics(
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return network.eval()
+
+
+def to_signed(image_BHWC: torch.Tensor) -> torch.Tensor:
+    """Grey levels, uint8 [B,H,W,3], to float32 [B,3,H,W] in -1..1."""
+    return image_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_uint8(image_BCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

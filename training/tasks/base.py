@@ -21,7 +21,7 @@ Losses = tuple[torch.Tensor, dict[str, torch.Tensor]]
 class Phase:
     """One player's turn in a step: compute a loss, step one module's optimiser.
 
-    A classifier has one phase; a GAN has two, and the loop knows no more about GANs than that.
+    A classifier has one phase; a GAN has two or more, and the loop knows no more about GANs.
     """
 
     name: str
@@ -29,6 +29,15 @@ class Phase:
     loss: Callable[[Batch], Losses]
     """The batch to (scalar loss, figures to log)."""
     optimizer: OptimizerConfig
+    epochs: tuple[int, int] | None = None
+    """First epoch (from 0) and the one behind the last in which the phase has its turn, its
+    schedule drawn out over them; None is the whole run."""
+
+    def progress(self, step: int, steps_per_epoch: int, total_steps: int) -> float | None:
+        """How far through its epochs a phase is at a step of the run, in [0, 1); None: outside."""
+        first, end = self.epochs or (0, total_steps // steps_per_epoch)
+        share = (step - first * steps_per_epoch) / ((end - first) * steps_per_epoch)
+        return share if 0 <= share < 1 else None
 
 
 class Task(ABC):

@@ -18,11 +18,9 @@ from training.data.sets import ImageData, ImageSet
 from training.networks.airbench import Airbench
 from training.networks.residual import Residual
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
-from training.networks.whitening import Whitening
+from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
-
-WHITENED_IMAGES = 5000  # a 12 by 12 covariance is known well enough from fewer
 
 
 @dataclass(frozen=True)
