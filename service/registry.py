@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from service import metrics
 from service.cache import Cache
@@ -19,40 +18,13 @@ from service.errors import ContractError, NotReadyError, UnknownNameError
 from service.kinds import kinds
 from service.kinds.base import Bench, Kind
 from service.lanes import Lanes
+from service.lease import K, Lease, Served
 from service.loading import load
 from service.metrics import ModelMetrics
 from service.settings import Settings
 from service.store import Store
 
-K = TypeVar("K", bound=Kind)
 log = logging.getLogger("triptych.registry")
-
-
-class _Served:
-    """A loaded version and how many requests use it."""
-
-    def __init__(self, engine: Kind) -> None:
-        self.engine = engine
-        self.leases = 0
-        self.replaced = False
-
-
-class Lease(Generic[K]):
-    """The right to use a version while the block lasts."""
-
-    __slots__ = ("_close_if_done", "_served")
-
-    def __init__(self, served: _Served, close_if_done: Callable[[_Served], None]) -> None:
-        self._served = served
-        self._close_if_done = close_if_done
-
-    def __enter__(self) -> K:
-        self._served.leases += 1
-        return self._served.engine  # type: ignore[return-value]  # of this kind: looked up by it
-
-    def __exit__(self, *_: object) -> None:
-        self._served.leases -= 1
-        self._close_if_done(self._served)
 
 
 class Registry:
@@ -63,7 +35,7 @@ class Registry:
         self._store = store
         self._lanes = lanes
         self._cache = Cache(settings.cache_mib * 2**20)
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.expected: list[str] = []
@@ -122,7 +94,7 @@ class Registry:
             )
         return Lease(served, self._close_if_done)
 
-    def _find(self, kind: type[K], name: str | None) -> _Served:
+    def _find(self, kind: type[K], name: str | None) -> Served:
         if name is None:
             names = [known for known, it in self._served.items() if it.engine.name == kind.name]
             served = self._served[min(names)] if names else None
@@ -236,6 +208,7 @@ class Registry:
             name,
             version,
             provider=self._settings.provider,
+            precision=self._settings.precision,
             warm_rows=(1, self._settings.max_batch_rows),
             device_memory_bytes=self._settings.arena_mib * 2**20,
         )
@@ -254,7 +227,7 @@ class Registry:
 
     def _swap(self, name: str, engine: Kind, elapsed_s: float) -> None:
         before = self._served.get(name)
-        self._served[name] = _Served(engine)
+        self._served[name] = Served(engine)
         manifest = engine.manifest
         metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(1)
         log.info(
@@ -271,7 +244,7 @@ class Registry:
             before.replaced = True
             self._close_if_done(before)
 
-    def _close_if_done(self, served: _Served) -> None:
+    def _close_if_done(self, served: Served) -> None:
         if served.replaced and served.leases == 0:
             # In a thread: closing waits for the engine's own threads.
             task = asyncio.ensure_future(_in_thread(served.engine.close))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NotRequired
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,22 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from typing_extensions import TypedDict
 
 from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 from service.http.answers import error_answer, json_answer
-from service.http.bodies import media_type, read_body, read_form, whole_number
+from service.http.bodies import media_type, read_body, read_form
+from service.http.classifying import (
+    CLASSIFY,
+    DEFAULT_TOP_K,
+    Classification,
+    Prediction,
+    Score,
+    parse_explain,
+    parse_top_k,
+    read_query,
+)
 from service.http.exchange import (
     abandoned_on_disconnect,
     caller,
@@ -27,15 +36,6 @@ from service.http.exchange import (
     priority_of,
     timeout_s,
     timing_headers,
-)
-from service.http.openapi import (
-    ASKING,
-    BYTES,
-    JSON,
-    PRIORITY,
-    TIMEOUT,
-    Operation,
-    Parameter,
 )
 from service.images import decode_image
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
@@ -48,55 +48,7 @@ if TYPE_CHECKING:
 
 _INLINE_BYTES = 16 * 1024
 """Larger bodies are decoded on a thread; decoding a smaller one takes less than the detour."""
-DEFAULT_TOP_K = 5
 _MANY = 100  # classes
-
-
-class Score(TypedDict):
-    """A class and its probability."""
-
-    label: str
-    index: int
-    score: float
-
-
-class Prediction(Score):
-    """The most likely class of one image, the `top` ones, and where the model looked.
-
-    `heatmap` [h][w] in 0..1 covers the centre square that the model saw.
-    """
-
-    top: list[Score]
-    heatmap: NotRequired[list[list[float]]]
-
-
-class Classification(TypedDict):
-    """One prediction per image, in order, and who made them."""
-
-    model: str
-    version: str
-    predictions: list[Prediction]
-
-
-CLASSIFY = Operation(
-    summary="Classify one or many images",
-    tag="Pictures",
-    description="An image of any size and common format as the body, or one or many as files.",
-    parameters=(
-        Parameter("model", "query", "The model; without it the first by name"),
-        Parameter("top_k", "query", "How many classes", {"type": "integer", "minimum": 1}),
-        Parameter("explain", "query", "Adds a heatmap", {"type": "boolean", "default": False}),
-        TIMEOUT,
-        PRIORITY,
-    ),
-    body={
-        "image/*": BYTES,
-        "application/octet-stream": BYTES,
-        "multipart/form-data": {"type": "object", "additionalProperties": BYTES},
-    },
-    answer={JSON: Classification},
-    errors=(*ASKING, 422),
-)
 
 
 class Cnn(Kind):
@@ -170,12 +122,12 @@ class Cnn(Kind):
 
         async def classify(request: Request, meter: RequestMeter) -> Response:
             settings = runtime.settings
-            query = _query(request)
-            explain = _parse_flag(query.get("explain", "false"))
+            query = read_query(request)
+            explain = parse_explain(query.get("explain", "false"))
             deadline_s, priority = timeout_s(request, settings), priority_of(request)
             with runtime.registry.lease(cls, query.get("model")) as cnn:
                 meter.model = cnn.manifest.name
-                top_k = _parse_top_k(query.get("top_k"), len(cnn.labels))
+                top_k = parse_top_k(query.get("top_k"), len(cnn.labels))
                 cnn.batcher.admit(1)
                 files = await _read_images(request, runtime)
                 cnn.batcher.admit(len(files))
@@ -207,7 +159,7 @@ class Cnn(Kind):
                 _check_count(len(images), runtime)
                 with runtime.registry.lease(cls, model or None) as cnn:
                     meter.model = cnn.manifest.name
-                    top_k = _parse_top_k(str(top_k), len(cnn.labels))
+                    top_k = parse_top_k(str(top_k), len(cnn.labels))
                     cnn.batcher.admit(len(images))
                     files = [await asyncio.to_thread(path.read_bytes) for path in images]
                     decoded = await _decode(files, cnn.size, runtime)
@@ -229,19 +181,6 @@ class Cnn(Kind):
 
 
 KIND = Cnn
-
-
-def _query(request: Request) -> Mapping[str, str]:
-    if not request.scope["query_string"]:
-        return {}
-    query = request.query_params
-    unknown = set(query) - {"model", "top_k", "explain"}
-    if unknown:
-        raise InvalidInputError(
-            f"{min(unknown)} is not a parameter; there is model, top_k, explain",
-            field=min(unknown),
-        )
-    return query
 
 
 async def _read_images(request: Request, runtime: Runtime) -> list[bytes]:
@@ -301,20 +240,3 @@ async def _decode(
     return await loop.run_in_executor(
         runtime.decoders, lambda: [decode(index) for index in range(len(files))]
     )
-
-
-def _parse_flag(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise InvalidInputError(f"explain must be true or false, not {text!r}", field="explain")
-    return text.lower() in ("true", "1")
-
-
-def _parse_top_k(text: str | None, classes: int) -> int:
-    if text is None:
-        return min(DEFAULT_TOP_K, classes)
-    top_k = whole_number(text)
-    if top_k is None or not 1 <= top_k <= classes:
-        raise InvalidInputError(
-            f"top_k must be a whole number from 1 to {classes}, not {text[:20]!r}", field="top_k"
-        )
-    return top_k

@@ -18,8 +18,8 @@ from service.http.events import stream_events
 from service.http.exchange import abandoned_on_disconnect, priority_of, stream_limit_s, timeout_s
 from service.http.writing import Completion
 from service.kinds.base import Kind
+from service.lease import Lease
 from service.metrics import RequestMeter
-from service.registry import Lease
 from service.settings import Settings
 from service.waiting import PRIORITIES
 

@@ -23,7 +23,7 @@ from service.oip.requests import check_parameters
 from service.oip.statistics import statistics
 
 if TYPE_CHECKING:
-    from service.registry import Lease
+    from service.lease import Lease
     from service.runtime import Runtime
 
 Call = Callable[[Any, Any], Awaitable[Any]]
