@@ -35,7 +35,8 @@ def nearest(query: Numbers, reference: Numbers, *, k: int = 1) -> Neighbours:
     query_QD = query.reshape(len(query), -1)
     reference_RD = reference.reshape(len(reference), -1)
     centre_D = reference_RD.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centred_RD = reference_RD.astype(np.float32) - centre_D  # small numbers cancel less
+    centred_RD = reference_RD.astype(np.float32)
+    centred_RD -= centre_D  # small numbers cancel less
     half_square_R = 0.5 * np.einsum("rd,rd->r", centred_RD, centred_RD)
     candidates = min(k + SPARE, len(reference))
     index = np.empty((len(query), k), np.int64)
