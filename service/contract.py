@@ -6,6 +6,7 @@
     models/<name>/<version>/model.onnx      the graph, with its own pre- and post-processing
     models/<name>/<version>/manifest.json   `Manifest`
     models/<name>/<version>/golden.npz      arrays `input.<tensor>` and `output.<tensor>`
+    models/<name>/<version>/model.int8.onnx, golden.int8.npz      the same in int8, where it pays
     models/<name>/<version>/card.md         for people, with its plots beside it
 
 Version folders are immutable. A folder whose name starts with a dot is not a version.
@@ -22,18 +23,25 @@ import msgspec
 
 from service.errors import ContractError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added `variants` and `choice`; a manifest of version 1 has one graph, in float32."""
+READABLE_VERSIONS = (1, 2)
 
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
+INT8_GRAPH_FILE = "model.int8.onnx"
+INT8_GOLDEN_FILE = "golden.int8.npz"
 CARD_FILE = "card.md"
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 """Model and version names: lower-case letters, digits, dot, dash, underscore; 1 to 64 long."""
 
 Dtype = Literal["uint8", "int64", "float32"]
+Precision = Literal["float32", "int8"]
+"""In what a graph's matrix products and convolutions are computed; its tensors stay as they are."""
+WantedPrecision = Literal["auto", "float32", "int8"]
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +79,35 @@ class Golden(_Record, frozen=True, kw_only=True):
 
     rows: int
     max_abs_error: dict[str, float]
+
+
+class Variant(_Record, frozen=True, kw_only=True):
+    """One precision of the graph: its files, and what was measured of it.
+
+    `metrics` are the figures that the gate judges. `rows_per_s` was measured on one thread, all
+    variants by turns in one run; None where there was nothing to compare with.
+    """
+
+    precision: Precision
+    graph: str
+    golden_file: str
+    golden: Golden
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    rows_per_s: float | None = None
+
+
+class Choice(_Record, frozen=True, kw_only=True):
+    """Why int8 is served, or why not: what it loses in `metric`, and how many times as fast as
+    float32 it is in batches of `timed_rows`, each beside what was demanded.
+    """
+
+    picked: Precision
+    metric: str
+    loss: float
+    most_loss: float
+    speedup: float
+    least_speedup: float
+    timed_rows: int
 
 
 class GateCheck(_Record, frozen=True, kw_only=True):
@@ -118,7 +155,9 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """`manifest.json`: everything a reader must know before it runs the graph.
 
     `labels` (CNN, GAN) are class names in index order; `vocabulary` (LSTM) are characters in
-    index order. `files` holds every other file of the folder.
+    index order. `files` holds every other file of the folder. `graph` is the one to serve on a
+    processor, `golden` belongs to `golden.npz`, and `variants` are all graphs of these weights; it
+    is empty where there is one.
     """
 
     schema_version: int
@@ -134,6 +173,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     graph: str = GRAPH_FILE
     files: dict[str, FileDigest]
     golden: Golden
+    variants: tuple[Variant, ...] = ()
+    choice: Choice | None = None
     metrics: dict[str, float]
     gate: Gate
     training: TrainingRecord
@@ -145,6 +186,23 @@ class Manifest(_Record, frozen=True, kw_only=True):
     def graph_sha256(self) -> str:
         """Hash of the served graph: the model's digest, shown to clients."""
         return self.files[self.graph].sha256
+
+    @property
+    def served(self) -> Variant:
+        """The variant that `graph` is."""
+        for variant in self.variants:
+            if variant.graph == self.graph:
+                return variant
+        return Variant(
+            precision="float32", graph=self.graph, golden_file=GOLDEN_FILE, golden=self.golden
+        )
+
+    def serving(self, precision: Precision) -> Manifest:
+        """The manifest with another variant's graph as the served one; itself if there is none."""
+        for variant in self.variants:
+            if variant.precision == precision:
+                return msgspec.structs.replace(self, graph=variant.graph)
+        return self
 
     def input(self, name: str) -> TensorSpec:
         """The input called `name`; raises ContractError if the graph has none."""
@@ -187,10 +245,11 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
         head = _head_decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{where} is not a manifest: {error}") from error
-    if head.schema_version != SCHEMA_VERSION:
+    if head.schema_version not in READABLE_VERSIONS:
         raise ContractError(
             f"{where} has schema_version {head.schema_version}; this release reads "
-            f"{SCHEMA_VERSION}: upgrade the service or publish the model again"
+            f"{' and '.join(map(str, READABLE_VERSIONS))}: upgrade the service or publish the "
+            "model again"
         )
     try:
         manifest = _manifest_decoder.decode(raw)
@@ -198,13 +257,25 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
         raise ContractError(f"{where}: {error}") from error
     check_name(manifest.name, f"{where}: name")
     check_name(manifest.version, f"{where}: version")
-    for required in (manifest.graph, GOLDEN_FILE):
+    _check_variants(manifest, where)
+    owned = [file for variant in manifest.variants for file in (variant.graph, variant.golden_file)]
+    for required in (manifest.graph, GOLDEN_FILE, *owned):
         if required not in manifest.files:
             raise ContractError(f"{where}: files lacks {required!r}")
     for file in manifest.files:
         if not file or Path(file).name != file or file.startswith("."):
             raise ContractError(f"{where}: files has {file!r}, which is not a plain file name")
     return manifest
+
+
+def _check_variants(manifest: Manifest, where: str) -> None:
+    if manifest.schema_version == 1 and (manifest.variants or manifest.choice):
+        raise ContractError(f"{where} has schema_version 1, which knows no variants")
+    precisions = [variant.precision for variant in manifest.variants]
+    if len(set(precisions)) != len(precisions):
+        raise ContractError(f"{where}: variants has the same precision twice")
+    if manifest.variants and manifest.graph not in [v.graph for v in manifest.variants]:
+        raise ContractError(f"{where}: graph {manifest.graph!r} is not among variants")
 
 
 class _Head(msgspec.Struct):

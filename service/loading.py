@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from service.batch_size import choose_batch_rows
-from service.contract import GOLDEN_FILE, Manifest, TensorSpec
+from service.contract import GOLDEN_FILE, Manifest, TensorSpec, WantedPrecision
 from service.errors import ContractError, GoldenMismatchError
 from service.invariance import Invariance, warm
 from service.session import Arrays, Provider, Session
@@ -46,6 +46,7 @@ def load(
     version: str,
     *,
     provider: Provider,
+    precision: WantedPrecision = "auto",
     warm_rows: tuple[int, ...],
     device_memory_bytes: int | None = None,
 ) -> LoadedModel:
@@ -56,6 +57,9 @@ def load(
         name: the model.
         version: the version.
         provider: where it will run.
+        precision: the variant wanted; `auto` is the gate's pick on a processor and float32 on CUDA,
+            where onnxruntime computes int8 graphs piece by piece. A model that lacks the one wanted
+            is served as it was published.
         device_memory_bytes: as of `Session`.
         warm_rows: batch sizes that will come. The session is run at some of them, up to the
             largest that pays (`batch_rows`), and rows of that are compared (`invariance`).
@@ -64,7 +68,7 @@ def load(
         ContractError: any step failed; the message says which.
 
     """
-    manifest = store.verified(name, version)
+    manifest = _wanted(store.verified(name, version), provider, precision)
     _check_date(manifest)
     folder = store.folder(name, version)
     session = Session(
@@ -87,6 +91,13 @@ def load(
     except Exception as error:  # onnxruntime raises its own types, one per status code
         raise ContractError(f"{model.label}: the graph does not run: {error}") from error
     return replace(model, batch_rows=rows, invariance=invariance)
+
+
+def _wanted(manifest: Manifest, provider: Provider, precision: WantedPrecision) -> Manifest:
+    """The manifest of the variant that will be served."""
+    if precision != "auto":
+        return manifest.serving(precision)
+    return manifest.serving("float32") if provider == "cuda" else manifest
 
 
 def _buckets(most_rows: int) -> list[int]:
@@ -123,25 +134,28 @@ def _check_tensors(
         )
 
 
-def golden(folder: Path) -> tuple[Arrays, Arrays]:
-    """Read `golden.npz`: inputs and outputs by tensor name; raises ContractError if it cannot."""
+def golden(folder: Path, file: str = GOLDEN_FILE) -> tuple[Arrays, Arrays]:
+    """Read golden inputs and outputs by tensor name; raises ContractError if it cannot."""
     inputs: Arrays = {}
     outputs: Arrays = {}
     try:
-        with (folder / GOLDEN_FILE).open("rb") as file, np.load(file) as archive:
+        with (folder / file).open("rb") as opened, np.load(opened) as archive:
             for key in archive.files:
                 side, _, tensor = key.partition(".")
                 {"input": inputs, "output": outputs}[side][tensor] = archive[key]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ContractError(f"{folder / GOLDEN_FILE} cannot be read: {error}") from error
+        raise ContractError(f"{folder / file} cannot be read: {error}") from error
     return inputs, outputs
 
 
 def _match_golden(model: LoadedModel) -> None:
-    inputs, expected = golden(model.folder)
-    limits = model.manifest.golden.max_abs_error
+    served = model.manifest.served
+    inputs, expected = golden(model.folder, served.golden_file)
+    limits = served.golden.max_abs_error
     if set(inputs) != set(model.session.inputs) or set(expected) != set(limits) or not expected:
-        raise ContractError(f"{model.label}: {GOLDEN_FILE} does not hold what the manifest says")
+        raise ContractError(
+            f"{model.label}: {served.golden_file} does not hold what the manifest says"
+        )
     found = model.session.run(inputs, sorted(expected))
     for name, expected_array in expected.items():
         if found[name].shape != expected_array.shape:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from service.contract import WantedPrecision
 from service.errors import SettingsError
 from service.session import Provider
 
@@ -34,6 +35,11 @@ class Settings:
 
     store: Path = _setting(Path("models"), "folder of published models")
     provider: Provider = _setting("cpu", "onnxruntime provider: cpu or cuda")
+    precision: WantedPrecision = _setting(
+        "auto",
+        "auto: what each model's gate picked on a CPU, float32 on CUDA; float32; int8 where a "
+        "model has it",
+    )
     workers: int = _setting(1, "worker processes", minimum=1)
     threads: int = _setting(
         0, "batches run at once per worker; 0: the cores this worker may use", minimum=0
@@ -118,6 +124,7 @@ def _parse(annotation: Any, text: str) -> Any:
         "float": float,
         "bool": bool,
         "Provider": Provider,
+        "WantedPrecision": WantedPrecision,
     }
     if annotation == "Path":
         if not text:

@@ -32,6 +32,7 @@ class ModelCard(TypedDict):
     kind: str
     version: str
     digest: str
+    precision: str
     description: str
     labels: list[str]
     vocabulary: str
@@ -131,6 +132,7 @@ def _card(engine: Kind) -> dict[str, Any]:
         "kind": manifest.kind,
         "version": manifest.version,
         "digest": manifest.graph_sha256,
+        "precision": manifest.served.precision,
         "description": manifest.description,
         "labels": manifest.labels,
         "vocabulary": manifest.vocabulary,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service import __version__
-from service.contract import GRAPH_FILE, Manifest, TensorSpec
+from service.contract import Manifest, TensorSpec
 from service.oip.tensors import DATATYPES
 from service.settings import Settings
 from service.waiting import PRIORITIES, USUAL
@@ -68,11 +68,12 @@ def model_config(manifest: Manifest, settings: Settings) -> dict[str, Any]:
                 "count": settings.lanes * settings.workers,
             }
         ],
-        "default_model_filename": GRAPH_FILE,
+        "default_model_filename": manifest.graph,
         "parameters": {
             "kind": {"string_value": manifest.kind},
             "version": {"string_value": manifest.version},
             "digest": {"string_value": manifest.graph_sha256},
+            "precision": {"string_value": manifest.served.precision},
         },
         "dynamic_batching": {
             "max_queue_delay_microseconds": 0,

@@ -45,7 +45,7 @@ def test_round_trip(manifest: Manifest) -> None:
     raw = encode_manifest(manifest)
     assert decode_manifest(raw) == manifest
     assert raw.endswith(b"}\n")
-    assert raw.splitlines()[1] == b'  "schema_version": 1,'
+    assert raw.splitlines()[1] == f'  "schema_version": {SCHEMA_VERSION},'.encode()
 
 
 AT_ONCE = """
@@ -156,3 +156,59 @@ def test_digest_is_sha256_and_size(tmp_path: Path) -> None:
     assert digest.bytes == 3
     # FIPS 180-2, appendix B.1.
     assert digest.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+VARIANTS = [
+    {
+        "precision": precision,
+        "graph": graph,
+        "golden_file": golden,
+        "golden": {"rows": 8, "max_abs_error": {"logits": 0.1, "state_out": 0.1}},
+        "metrics": {"val_loss_nats": 1.5},
+        "rows_per_s": 1000.0,
+    }
+    for precision, graph, golden in (
+        ("float32", "model.onnx", "golden.npz"),
+        ("int8", "model.int8.onnx", "golden.int8.npz"),
+    )
+]
+
+
+@pytest.fixture
+def varied(content: Any) -> Any:
+    """A manifest of two variants, the int8 one served."""
+    files = content["files"]
+    more = {"model.int8.onnx": files["golden.npz"], "golden.int8.npz": files["model.onnx"]}
+    return content | {"variants": VARIANTS, "graph": "model.int8.onnx", "files": files | more}
+
+
+def test_a_manifest_of_version_1_has_one_variant_in_float32(content: Any) -> None:
+    content["schema_version"] = 1
+    for key in ("variants", "choice"):
+        content.pop(key, None)
+    manifest = decode_manifest(json.dumps(content).encode())
+    assert manifest.served.precision == "float32"
+    assert (manifest.served.graph, manifest.served.golden_file) == ("model.onnx", "golden.npz")
+    assert manifest.serving("int8") is manifest
+    content["variants"] = VARIANTS[:1]
+    assert "schema_version 1" in refused(content)
+
+
+def test_the_served_variant_is_the_graph_that_is_named(varied: Any) -> None:
+    manifest = decode_manifest(json.dumps(varied).encode())
+    assert manifest.served.precision == "int8"
+    assert manifest.served.golden_file == "golden.int8.npz"
+    other = manifest.serving("float32")
+    assert other.served.golden_file == "golden.npz"
+    assert other.graph_sha256 == manifest.files["model.onnx"].sha256 != manifest.graph_sha256
+
+
+@pytest.mark.parametrize("file", ["model.int8.onnx", "golden.int8.npz"])
+def test_files_must_hold_every_variant(varied: Any, file: str) -> None:
+    del varied["files"][file]
+    assert file in refused(varied)
+
+
+def test_variants_must_be_told_apart_and_hold_the_served_one(varied: Any) -> None:
+    assert "model.int8.onnx" in refused(varied | {"variants": VARIANTS[:1]})
+    assert "twice" in refused(varied | {"variants": [*VARIANTS, VARIANTS[1]]})

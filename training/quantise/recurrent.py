@@ -1,0 +1,212 @@
+"""An LSTM with int8 weights whose rows do not depend on each other.
+
+onnxruntime's own `quantize_dynamic` takes the scale of the activations over the whole batch, so
+that a sequence's neighbours move its logits. Here every scale is fixed beforehand: what is
+multiplied by quantised weights is hidden state alone, and that lies in (-1, 1). So the cell is
+written out in the graph, stepped by a Scan:
+
+    gates = table[token] + scale * (int8 weights . round(127 h))
+
+`table` [V, 4H] is embedding, input weights and biases of the first layer in one, and stays float32:
+it is looked up, not multiplied. Further layers multiply the h below and their own by one matrix.
+Sums of integers are exact, so their order, and with it the batch, cannot matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from training.errors import ExportError
+
+Floats = NDArray[np.float32]
+_DOMAIN = "com.microsoft"  # onnxruntime's own operators: there in every build of it
+_H_STEPS, _H_ZERO = 127, 128
+"""h is stored as 128 + 127 h: onnxruntime is fast for unsigned activations by signed weights."""
+_WEIGHT_STEPS = 63
+"""A column's largest weight. Processors without VNNI add two products in 16 bits, where
+2 * 255 * 127 would be cut off and 2 * 255 * 63 is not: every processor finds the same sums."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """`weight` [K, 4H] multiplies the h below (where there is one) and the layer's own; `added`
+    is a row for each token [V, 4H] for the first layer, one row [4H] for the others. Gates are in
+    the order i, f, o, g: one Sigmoid for three, one Tanh for the last.
+    """
+
+    weight: Floats
+    added: Floats
+
+
+@dataclass(frozen=True)
+class _Network:
+    layers: tuple[_Layer, ...]
+    head: Floats
+    """[H, V]"""
+    head_bias: Floats
+
+    @property
+    def hidden(self) -> int:
+        return len(self.head)
+
+
+def quantise_recurrent(graph: Path, target: Path) -> None:
+    """Write the int8 form of a character model's graph: the same inputs and outputs.
+
+    Args:
+        graph: `token` int64 [N,T] and `state` float32 [N,S] to `logits` float32 [N,T,V] and
+            `state_out` float32 [N,S]: an embedding, LSTM operators, a linear classifier.
+        target: where to write.
+
+    Raises ExportError if the graph is made in another way.
+
+    """
+    source = onnx.load(graph)
+    made = _build(_read(source, graph), source)
+    onnx.checker.check_model(made, full_check=True)
+    onnx.save(made, target)
+
+
+def _read(model: onnx.ModelProto, path: Path) -> _Network:
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    cells = [node for node in model.graph.node if node.op_type == "LSTM"]
+    gathers = [node for node in model.graph.node if node.op_type == "Gather"]
+    tables = [arrays[node.input[0]] for node in gathers if "token" in node.input]
+    heads = [node for node in model.graph.node if node.op_type == "MatMul"]
+    if not cells or len(tables) != 1 or len(heads) != 1:
+        raise ExportError(
+            f"{path} is not an embedding, LSTM operators and a linear classifier; "
+            "it has no int8 form"
+        )
+    sums = [node for node in model.graph.node if heads[0].output[0] in node.input]
+    biases = [arrays[name] for node in sums for name in node.input if name in arrays]
+    head = arrays[heads[0].input[1]]
+    bias = biases[0] if biases else np.zeros(head.shape[1], np.float32)
+    layers = [
+        _layer(*(arrays[name] for name in cell.input[1:4]), table=None if i else tables[0])
+        for i, cell in enumerate(cells)
+    ]
+    return _Network(tuple(layers), head, bias)
+
+
+def _layer(input_: Floats, recurrent: Floats, bias: Floats, table: Floats | None) -> _Layer:
+    """From the operator's [1, 4H, I], [1, 4H, H] and [1, 8H], gates in the order i, o, f, g."""
+
+    def columns(rows: Floats) -> Floats:
+        i, o, f, g = np.split(rows, 4)
+        return np.concatenate((i, f, o, g)).T
+
+    bias_G = columns(bias[0][: len(bias[0]) // 2] + bias[0][len(bias[0]) // 2 :])
+    below, own = columns(input_[0]), columns(recurrent[0])
+    if table is not None:
+        return _Layer(own, (table.astype(np.float64) @ below + bias_G).astype(np.float32))
+    return _Layer(np.concatenate((below, own)), bias_G)
+
+
+def _build(network: _Network, source: onnx.ModelProto) -> onnx.ModelProto:
+    hidden, count = network.hidden, len(network.layers)
+    h = [f"h{layer}" for layer in range(count)]
+    c = [f"c{layer}" for layer in range(count)]
+    states = [*h, *c]
+    constants: dict[str, NDArray[Any]] = {
+        "parts": np.full(2 * count, hidden),
+        "sigmoids_and_tanh": np.array([3 * hidden, hidden]),
+        "gates": np.full(3, hidden),
+        "h_scale": np.float32(1 / _H_STEPS),
+        "h_zero": np.uint8(_H_ZERO),
+    }
+    body = [helper.make_node("Gather", ["table", "token"], ["added0"])]
+    below: list[str] = []
+    for layer, weights in enumerate(network.layers):
+        body += _cell(str(layer), below)
+        below = [f"y{layer}.int8"]
+        quantised, scale = _quantise_columns(weights.weight)
+        constants |= {f"weight{layer}": quantised, f"scale{layer}": scale / np.float32(_H_STEPS)}
+        constants["table" if layer == 0 else f"added{layer}"] = weights.added
+    quantised, scale = _quantise_columns(network.head)
+    constants |= {"head": quantised, "head_scale": scale, "head_bias": network.head_bias}
+    body.append(
+        helper.make_node(
+            "MatMulIntegerToFloat",
+            [*below, "head", "h_scale", "head_scale", "h_zero", "", "head_bias"],
+            ["logits_N"],
+            domain=_DOMAIN,
+        )
+    )
+    carried = [f"{name}.next" for name in states]
+    step = helper.make_graph(
+        body,
+        "step",
+        [*_floats(states, hidden), helper.make_tensor_value_info("token", TensorProto.INT64, "N")],
+        [*_floats(carried, hidden), *_floats(["logits_N"], len(network.head_bias))],
+    )
+    ends = [f"{name}.end" for name in states]
+    nodes = [
+        helper.make_node("Transpose", ["token"], ["token_TN"], perm=[1, 0]),
+        helper.make_node("Split", ["state", "parts"], [f"{n}.start" for n in states], axis=1),
+        helper.make_node(
+            "Scan",
+            [*(f"{name}.start" for name in states), "token_TN"],
+            [*ends, "logits_TNV"],
+            body=step,
+            num_scan_inputs=1,
+        ),
+        helper.make_node("Transpose", ["logits_TNV"], ["logits"], perm=[1, 0, 2]),
+        helper.make_node("Concat", ends, ["state_out"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "int8",
+        source.graph.input,
+        source.graph.output,
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [*source.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=source.ir_version)
+
+
+def _cell(layer: str, below: Sequence[str]) -> Iterator[onnx.NodeProto]:
+    """One layer's step: from `h`, `c` and the quantised h below to the next `h` and `c`."""
+
+    def node(operator: str, inputs: Sequence[str], outputs: str, **attributes: Any) -> Any:
+        return helper.make_node(operator, inputs, outputs.split(), **attributes)
+
+    own = f"h{layer}.int8"
+    yield node("QuantizeLinear", [f"h{layer}", "h_scale", "h_zero"], own)
+    if below:
+        yield node("Concat", [*below, own], f"both{layer}", axis=1)
+        own = f"both{layer}"
+    yield node("MatMulInteger", [own, f"weight{layer}", "h_zero"], f"sum{layer}")
+    yield node("Cast", [f"sum{layer}"], f"product{layer}.float", to=TensorProto.FLOAT)
+    yield node("Mul", [f"product{layer}.float", f"scale{layer}"], f"product{layer}")
+    yield node("Add", [f"product{layer}", f"added{layer}"], f"gates{layer}")
+    halves = f"open{layer}.before new{layer}.before"
+    yield node("Split", [f"gates{layer}", "sigmoids_and_tanh"], halves, axis=1)
+    yield node("Sigmoid", [f"open{layer}.before"], f"open{layer}")
+    yield node("Tanh", [f"new{layer}.before"], f"new{layer}")
+    yield node("Split", [f"open{layer}", "gates"], f"i{layer} f{layer} o{layer}", axis=1)
+    yield node("Mul", [f"f{layer}", f"c{layer}"], f"kept{layer}")
+    yield node("Mul", [f"i{layer}", f"new{layer}"], f"taken{layer}")
+    yield node("Add", [f"kept{layer}", f"taken{layer}"], f"c{layer}.next")
+    yield node("Tanh", [f"c{layer}.next"], f"shown{layer}")
+    yield node("Mul", [f"o{layer}", f"shown{layer}"], f"h{layer}.next")
+    yield node("QuantizeLinear", [f"h{layer}.next", "h_scale", "h_zero"], f"y{layer}.int8")
+
+
+def _floats(names: Sequence[str], size: int) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name in names]
+
+
+def _quantise_columns(weight_KG: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Symmetric, one scale [G] for each column."""
+    scale_G = np.abs(weight_KG).max(axis=0) / np.float32(_WEIGHT_STEPS)
+    scale_G[scale_G == 0] = 1.0
+    return np.rint(weight_KG / scale_G).astype(np.int8), scale_G
