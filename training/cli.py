@@ -25,6 +25,7 @@ from training.kinds import kinds
 from training.kinds.base import Kind
 from training.loop import InterruptedFitError
 from training.pipeline import Options, Pipeline
+from training.private import guard
 from training.publish import served_manifest
 from training.reproduce import check, reproduce
 from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
@@ -203,7 +204,7 @@ def _explain(pipeline: Pipeline) -> None:
     """A dry run: configuration, network, steps and data, and nothing written."""
     record, config = pipeline.run.record, pipeline.config
     kind, data = pipeline.kind, pipeline.data
-    task = kind.task(config, data, torch.device("cpu"))
+    task = guard(kind.task(config, data, torch.device("cpu")), config)
     print(f"{record.kind} {record.model}, preset {record.preset}, into {pipeline.run.folder}\n")
     for key, value in flatten(config).items():
         print(f"  {key} = {value}")

@@ -93,12 +93,30 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class PrivacyConfig:
+    """What a fit may tell of one training example: (epsilon, delta)-differential privacy."""
+
+    epsilon: float = 0.0
+    """Budget of the whole run; 0 trains without privacy. 1 is strict, 8 is usual, 50 is little."""
+    delta: float = 1e-5
+    """Probability with which the bound may not hold: well below one in the number of examples."""
+    clip_norm: float = 1.0
+    """Largest L2 norm that one example's gradient keeps."""
+
+    def __post_init__(self) -> None:
+        require(self.epsilon >= 0, "epsilon", self.epsilon, "0 or more")
+        require(0 < self.delta < 1, "delta", self.delta, "between 0 and 1")
+        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+
+
+@dataclass(frozen=True)
 class KindConfig:
     """Root of a kind's configuration; a kind adds its network, its data and its losses."""
 
     fit: FitConfig = FitConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
 
 
 ConfigT = TypeVar("ConfigT", bound=KindConfig)
@@ -187,8 +205,14 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
 
 
 def config_sha256(config: KindConfig) -> str:
-    """Hash of the whole configuration: equal configurations, equal hashes."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+    """Hash of the whole configuration: equal configurations, equal hashes.
+
+    Without privacy that group is left out, as it was before there was one.
+    """
+    tree = to_dict(config)
+    if not config.privacy.epsilon:
+        del tree["privacy"]
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def flatten(config: object) -> dict[str, str]:

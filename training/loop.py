@@ -25,7 +25,7 @@ from torch import nn
 from training import checkpoint
 from training.config import KindConfig, config_sha256, to_dict
 from training.distributed import Ranks
-from training.errors import DivergedError, FitError
+from training.errors import ConfigError, DivergedError, FitError
 from training.journal import Journal
 from training.optimizers import Average, learning_rate_scale, set_learning_rate
 from training.precision import autocast, choose_dtype
@@ -129,6 +129,11 @@ class _Run:
         self, task: Task, config: KindConfig, folder: Path, device: torch.device, ranks: Ranks
     ) -> None:
         ranks.check_batch(config.fit.batch_size)
+        if ranks.size > 1 and config.privacy.epsilon:
+            raise ConfigError(
+                "a private fit is the work of one process; leave torchrun out",
+                field="privacy.epsilon",
+            )
         if task.steps_per_epoch < 1:
             raise FitError(
                 f"the data give no full batch of {config.fit.batch_size}; "
@@ -136,7 +141,7 @@ class _Run:
             )
         self.task, self.config, self.folder, self.device = task, config, folder, device
         self.ranks = ranks
-        self.dtype = choose_dtype(config.fit, device)
+        self.dtype = choose_dtype(config.fit, device, private=config.privacy.epsilon > 0)
         self.average = Average(task.modules[task.served], config.fit.ema_decay)
         ranks.prepare(task.modules)
         self.losses = [ranks.loss(phase, len(task.phases)) for phase in task.phases]

@@ -31,7 +31,7 @@ from service.contract import (
     TrainingRecord,
     digest_file,
 )
-from training import checkpoint
+from training import checkpoint, private
 from training.card import Figure, Sample, Section, write_card
 from training.config import KindConfig, config_sha256, differences, from_dict
 from training.distributed import Ranks
@@ -42,10 +42,12 @@ from training.journal import read_metrics
 from training.kinds import kinds
 from training.kinds.base import Export, Kind
 from training.loop import fit
+from training.partners import partner_folder, set_beside
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
+from training.private import Privacy, PrivateTask, guard
 from training.provenance import code_revision, library_versions
-from training.publish import publish, seal, served_manifest, version_folder
+from training.publish import publish, seal, served_manifest
 from training.report import write_report
 from training.runs import Run
 from training.seeds import derive
@@ -68,6 +70,7 @@ class FitResult(msgspec.Struct, frozen=True, kw_only=True):
     data: DataRecord
     code_revision: str
     libraries: dict[str, str]
+    privacy: Privacy | None = None
 
 
 class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +102,8 @@ class Options:
     judge: str | None = None
     """A model of the store, or the folder of a version, that takes part in the evaluation; None is
     the kind's usual partner."""
+    baseline: str | None = None
+    """As `judge`: the model whose figures stand beside; None is the kind's own, where published."""
     floors: Mapping[str, float] | None = None
     """Metrics whose floor differs from the kind's own."""
 
@@ -141,7 +146,9 @@ class Pipeline:
     def fit(self) -> None:
         """Train, or go on training; writes the weights to serve, curves and `fit.json`."""
         device, ranks = self.options.device, self.options.ranks or Ranks(self.options.device)
-        task = self.kind.task(self.config, self.data, device)
+        task = guard(self.kind.task(self.config, self.data, device), self.config)
+        if ranks.is_main and (partner := self._partner()) is not None:
+            self.kind.attend(task, self.config, self.data, partner)
         progress = fit(task, self.config, self.run.folder, device, ranks=ranks)
         if not ranks.is_main:
             return
@@ -159,6 +166,7 @@ class Pipeline:
                 data=self.kind.record(self.data),
                 code_revision=code_revision(),
                 libraries=library_versions(),
+                privacy=task.spent(progress.step) if isinstance(task, PrivateTask) else None,
             ),
         )
         self.say(f"fit: {progress.elapsed_s:.0f} s, weights of epoch {progress.best_epoch}")
@@ -198,8 +206,15 @@ class Pipeline:
             )
         graph = self._verified_graph()
         self.run.plots.mkdir(exist_ok=True)
-        evaluation = self.kind.evaluate(
-            self.config, self.data, graph, self.run.plots, self._judge_folder()
+        evaluation = set_beside(
+            self.kind.evaluate(self.config, self.data, graph, self.run.plots, self._partner()),
+            self.kind,
+            self.config,
+            self.data,
+            store=self.options.store,
+            model=self.run.record.model,
+            judge=self._partner(),
+            named=self.options.baseline,
         )
         result = EvaluationResult(
             graph_sha256=digest_file(graph).sha256,
@@ -259,6 +274,9 @@ class Pipeline:
             shutil.copyfile(self.run.plots / figure.file, candidate / figure.file)
         shutil.copyfile(self.run.folder / CURVES_FILE, candidate / CURVES_FILE)
         now, plan = datetime.now(UTC), self.export_plan
+        spent: dict[str, float] = {}
+        if fitted.privacy is not None:
+            spent = {"epsilon": fitted.privacy.epsilon, "delta": fitted.privacy.delta}
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=record.model,
@@ -272,7 +290,7 @@ class Pipeline:
             vocabulary=plan.vocabulary,
             files={},
             golden=Golden(rows=GOLDEN_ROWS, max_abs_error=dict(plan.tolerance)),
-            metrics=evaluation.metrics,
+            metrics=evaluation.metrics | spent,
             gate=verdict,
             training=TrainingRecord(
                 config=record.config,
@@ -296,7 +314,7 @@ class Pipeline:
             figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
             samples=evaluation.samples,
             sections=evaluation.sections,
-            metric_notes=self.kind.about.metric_notes,
+            metric_notes={**self.kind.about.metric_notes, **private.NOTES},
         )
         seal(candidate, manifest)
 
@@ -328,15 +346,13 @@ class Pipeline:
     def _network(self) -> nn.Module:
         """The served network with its best weights, on the CPU, in evaluation mode."""
         self.run.weights_sha256()
-        task = self.kind.task(self.config, self.data, torch.device("cpu"))
+        task = guard(self.kind.task(self.config, self.data, torch.device("cpu")), self.config)
         network: nn.Module = task.modules[task.served]
         network.load_state_dict(checkpoint.load(self.run.best)["weights"])
         return network.eval()
 
-    def _judge_folder(self) -> Path | None:
-        """The version folder of the model that takes part; None if there is no such model yet."""
-        name = self.options.judge or self.kind.partner
-        return version_folder(self.options.store, name) if name else None
+    def _partner(self) -> Path | None:
+        return partner_folder(self.options.store, self.kind, self.options.judge)
 
     def _draw_curves(self) -> None:
         records = read_metrics(self.run.folder)

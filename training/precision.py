@@ -29,8 +29,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(fit: FitConfig, device: torch.device) -> torch.dtype:
-    """The forward pass's dtype. bfloat16 doubles the speed where the hardware multiplies it."""
+def choose_dtype(fit: FitConfig, device: torch.device, *, private: bool = False) -> torch.dtype:
+    """The forward pass's dtype. bfloat16 doubles the speed where the hardware multiplies it; a
+    private fit, which needs each example's gradient, is done in float32.
+    """
+    if private:
+        return torch.float32
     if fit.precision == "auto":
         fast = (
             torch.cuda.is_bf16_supported(including_emulation=False)

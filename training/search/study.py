@@ -27,6 +27,7 @@ from training.config import KindConfig, config_sha256, override
 from training.errors import ConfigError, DivergedError
 from training.kinds.base import Kind
 from training.loop import BEST_FILE, CHECKPOINT_FILE, InterruptedFitError, fit
+from training.private import guard
 from training.search.space import Dimension
 
 HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process
@@ -202,7 +203,7 @@ class Worker:
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        task = goal.kind.task(config, goal.data, self.device)
+        task = guard(goal.kind.task(config, goal.data, self.device), config)
         try:
             progress = fit(task, config, folder, self.device, watch=watch)
         except DivergedError as error:

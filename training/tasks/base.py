@@ -49,6 +49,8 @@ class Task(ABC):
     """The name of the module that is averaged, evaluated and exported."""
     phases: tuple[Phase, ...]
     steps_per_epoch: int
+    examples: int = 0
+    """Training examples that `gather` picks from; 0 where a step is more than a pick of them."""
     monitor: tuple[str, str] | None = None
     """(metric, "max" or "min") that chooses the best checkpoint; None keeps the last, and cannot
     stop early."""
@@ -56,6 +58,10 @@ class Task(ABC):
     @abstractmethod
     def batch(self, epoch: int, step: int) -> Batch:
         """Step `step` (from 0) of `epoch`, on the task's device; a function of the seed alone."""
+
+    def gather(self, index_B: torch.Tensor, epoch: int) -> Batch:
+        """The training examples of these indices, int64 [B] in 0..examples, as in `batch`."""
+        raise NotImplementedError
 
     def optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         """What steps the phase's module."""

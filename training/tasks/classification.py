@@ -108,16 +108,20 @@ class CnnTask(Task):
             self.monitor = ("val_accuracy", "max")
         self.images = torch.from_numpy(images).to(device)
         self.labels = torch.from_numpy(labels).to(device)
-        self.steps_per_epoch = len(self.images) // config.fit.batch_size
+        self.examples = len(self.images)
+        self.steps_per_epoch = self.examples // config.fit.batch_size
         self._order = (-1, torch.empty(0))
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """uint8 images to normalised, augmented ones; the last incomplete batch is left out."""
+        """Every image once an epoch; the last incomplete batch is left out."""
         if self._order[0] != epoch:
             shuffled = order(len(self.images), self.config.fit.seed, epoch)
             self._order = (epoch, shuffled.to(self.device))
         size = self.config.fit.batch_size
-        index_B = self._order[1][step * size : (step + 1) * size]
+        return self.gather(self._order[1][step * size : (step + 1) * size], epoch)
+
+    def gather(self, index_B: torch.Tensor, epoch: int) -> Batch:
+        """uint8 images to normalised, augmented ones."""
         x_BCHW = normalise(self.images[index_B], self.mean, self.deviation)
         augment = self.config.augment
         if augment.flip:

@@ -63,6 +63,7 @@ class LstmTask(Task):
         self.phases = (Phase("train", network, self.loss, config.optimizer),)
         self.tokens = encode(data.train, data.vocabulary).to(device)
         self.windows = (len(self.tokens) - 1) // config.window - 1
+        self.examples = self.windows
         self.steps_per_epoch = self.windows // config.fit.batch_size
         self._order = (-1, torch.empty(0))
 
@@ -74,8 +75,15 @@ class LstmTask(Task):
             offset = torch.randint(0, window, (), generator=generator(seed, "offset", epoch))
             start = order(self.windows, seed, epoch) * window + offset
             self._order = (epoch, start.to(self.device))
-        start_B = self._order[1][step * size : (step + 1) * size]
-        token = self.tokens[start_B[:, None] + torch.arange(window + 1, device=self.device)]
+        return self._read(self._order[1][step * size : (step + 1) * size])
+
+    def gather(self, index_B: torch.Tensor, epoch: int) -> Batch:
+        """Windows whose place in the text is the same in every epoch."""
+        return self._read(index_B.to(self.device) * self.config.window)
+
+    def _read(self, start_B: torch.Tensor) -> Batch:
+        span = torch.arange(self.config.window + 1, device=self.device)
+        token = self.tokens[start_B[:, None] + span]
         return {"token": token[:, :-1], "next": token[:, 1:]}
 
     def loss(self, batch: Batch) -> Losses:
