@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+
 
 def describe_machine() -> dict[str, str]:
     """Processor, cores, system, versions and date."""
@@ -35,3 +37,9 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def machine_cpu_s() -> float:
+    """CPU-seconds that the whole machine has worked so far."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
