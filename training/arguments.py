@@ -117,6 +117,11 @@ def _add_judge(command: argparse.ArgumentParser) -> None:
         "the classifier that judges a GAN's samples (default: cifar10), or the GAN whose "
         "pictures a classifier's card shows (default: cifar10-gan)",
     )
+    command.add_argument(
+        "--baseline",
+        help="published model, or its version's folder, whose figures stand beside a GAN's "
+        "(default: cifar10-dcgan, where it is published)",
+    )
 
 
 def _add_search(command: argparse.ArgumentParser) -> None:

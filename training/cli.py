@@ -87,6 +87,7 @@ def _step(arguments: argparse.Namespace) -> None:
             device=ranks.device,
             ranks=ranks,
             judge=getattr(arguments, "judge", None),
+            baseline=getattr(arguments, "baseline", None),
             floors=floors,
         )
         pipeline = Pipeline(run, options)
@@ -236,6 +237,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             data=arguments.data,
             cache_dir=arguments.cache_dir.expanduser(),
             judge=arguments.judge,
+            baseline=arguments.baseline,
             out=arguments.out / name,
         )
         for name in names

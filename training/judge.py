@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.contract import MANIFEST_FILE, decode_manifest
 from service.errors import ContractError
 from service.session import Session
+from training.data.sets import ImageData
 from training.errors import DataError
 
 ROWS = 100
@@ -61,6 +62,11 @@ class Judge:
             np.concatenate([part["probability"].argmax(axis=1) for part in parts]),
             np.concatenate([part["feature"] for part in parts]),
         )
+
+    def suits(self, data: ImageData) -> bool:
+        """Whether it reads images of this size and knows their classes."""
+        size = self._session.inputs["image"][1][1:]
+        return data.train.images.shape[1:] == size and set(data.classes) <= set(self.labels)
 
     def positions(self, classes: tuple[str, ...]) -> NDArray[np.int64]:
         """Where each of `classes` stands among the judge's labels; raises DataError if one does

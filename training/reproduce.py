@@ -15,6 +15,7 @@ from training.config import from_dict
 from training.data.locate import locate
 from training.errors import ConfigError, DataError, PublishError, ReproductionError
 from training.kinds import kinds
+from training.partners import partner_folder, set_beside
 from training.publish import verified_manifest, version_folder
 from training.report import write_report
 
@@ -72,6 +73,7 @@ def reproduce(
     data: Sequence[Path],
     cache_dir: Path,
     judge: str | None,
+    baseline: str | None = None,
     out: Path,
     say: Say = print,
 ) -> list[Comparison]:
@@ -95,12 +97,20 @@ def reproduce(
             f"{name} was measured on data of sha256 {manifest.data.sha256}; {found.source} has "
             f"{found.sha256}"
         )
-    partner = judge or kind.partner
-    partner_folder = version_folder(store, partner) if partner else None
-    beside = f", beside {partner_folder}" if partner_folder else ""
+    partner = partner_folder(store, kind, judge)
+    beside = f", beside {partner}" if partner else ""
     say(f"{name}: {folder / manifest.graph} on {found.source}{beside}")
     out.mkdir(parents=True, exist_ok=True)
-    evaluation = kind.evaluate(config, loaded, folder / manifest.graph, out, partner_folder)
+    evaluation = set_beside(
+        kind.evaluate(config, loaded, folder / manifest.graph, out, partner),
+        kind,
+        config,
+        loaded,
+        store=store,
+        model=name,
+        judge=partner,
+        named=baseline,
+    )
     page = write_report(out, f"{name} {manifest.version}", evaluation, kind.about.metric_notes)
     compared = compare(manifest.metrics, evaluation.metrics, kind.reproduced_within)
     say(format_comparisons(compared))

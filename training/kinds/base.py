@@ -98,6 +98,8 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     partner: str = ""
     """The published model that takes part in the evaluation unless another is named: the judge of
     a generator's samples; the generator of the pictures that a classifier's card may show."""
+    baseline: str = ""
+    """The published model whose figures stand beside one's own unless another is named."""
     reproduced_within: Mapping[str, float] = MappingProxyType({})
     """By how much another processor's rounding may change a figure of the same graph: patterns of
     metrics to absolute tolerances, the first that matches counts."""
@@ -126,6 +128,10 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         """
         return config, data
 
+    def attend(self, task: Task, config: ConfigT, data: DataT, partner: Path) -> None:
+        """Before a fit: let the published partner, a version folder, look on while it goes."""
+        return
+
     @abstractmethod
     def evaluate(
         self, config: ConfigT, data: DataT, graph: Path, folder: Path, judge: Path | None
@@ -136,6 +142,14 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         the CPU. The figures are a function of the arguments. `judge` is the version folder of the
         `partner`, or None if that is not published yet.
         """
+
+    def compare(
+        self, config: ConfigT, data: DataT, baseline: Path, judge: Path | None
+    ) -> Evaluation | None:
+        """The figures of another published model, the version folder `baseline`, to stand beside
+        those of `evaluate`; None if it is not comparable.
+        """
+        return None
 
     @abstractmethod
     def score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -11,22 +12,25 @@ import torch
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
-from training.card import Figure
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
 from training.data.sets import ImageData
 from training.gallery import appoint, ask, hang
 from training.gate import Rule
+from training.gauge import Gauge
+from training.judge import Judge
 from training.kinds.base import About, Arrays, Evaluation, Export, Kind
 from training.networks.dcgan import fold_transposed_norms
 from training.networks.projgan import fold_conditional_norms
 from training.networks.served import ServedGenerator
 from training.painter import Painter
 from training.plots.curves import Panel
-from training.plots.pictures import plot_samples
 from training.reports import agreement, copying, likeness, variety
+from training.reports.baseline import NOTES as BASELINE_NOTES
+from training.reports.baseline import report_baseline
 from training.tasks.adversarial import GanConfig, GanTask, GuideConfig, NetworkConfig
+from training.tasks.base import Task
 
 # DCGAN's own settings (Radford et al. 2016), with the class given to both players.
 DCGAN = GanConfig(
@@ -85,6 +89,7 @@ class Gan(Kind[GanConfig, ImageData]):
     name = "gan"
     default_model = "cifar10-gan"
     partner = "cifar10"
+    baseline = "cifar10-dcgan"
     presets: ClassVar[Mapping[str, GanConfig]] = {
         "dcgan": DCGAN,
         "standard": STANDARD,
@@ -94,10 +99,29 @@ class Gan(Kind[GanConfig, ImageData]):
         # Below 0.6 a picture's class is a guess; 0.02 is what 5,000 samples leave to chance.
         Rule("class_agreement", "max", floor=0.60, tolerance=0.02),
     )
+    reproduced_within = MappingProxyType(
+        {
+            # A grey level rounded otherwise moves a sample a little, and a few across a border.
+            "*nearest_ratio": 0.02,
+            "*class_agreement*": 0.004,
+            "sample_*": 0.005,
+        }
+    )
     panels = (
         Panel("Losses", ("critic_loss", "generator_loss"), "loss"),
         Panel("Critic's scores", ("critic_real", "critic_fake"), "score"),
-        Panel("Critic's class head", ("critic_class_real", "critic_class_fake"), "share right"),
+        Panel(
+            "Class seen by guide or critic",
+            ("guide_accuracy", "critic_class_real", "critic_class_fake"),
+            "share right",
+        ),
+        Panel("Samples, seen by the judge", ("sample_agreement",), "class agreement"),
+        Panel(
+            "Samples beside training images",
+            ("sample_frechet",),
+            "Fréchet distance, features",
+            log_scale=True,
+        ),
     )
     about = About(
         description="Draws small colour pictures of the class asked for.",
@@ -112,6 +136,7 @@ class Gan(Kind[GanConfig, ImageData]):
             **likeness.NOTES,
             **variety.NOTES,
             **copying.NOTES,
+            **BASELINE_NOTES,
         },
     )
 
@@ -137,6 +162,13 @@ class Gan(Kind[GanConfig, ImageData]):
         """Ready to be fitted."""
         return GanTask(config, data, device)
 
+    def attend(self, task: Task, config: GanConfig, data: ImageData, partner: Path) -> None:
+        """Let a judge that knows the data's classes look at samples in every validation."""
+        assert isinstance(task, GanTask)
+        judge = Judge(partner)
+        if judge.suits(data):
+            task.gauge = Gauge(judge, data, config.fit.seed)
+
     def evaluate(
         self,
         config: GanConfig,
@@ -148,21 +180,21 @@ class Gan(Kind[GanConfig, ImageData]):
         """Let the judge look at samples of every class, and at real images for comparison."""
         painter, seed = Painter(graph), config.fit.seed
         gallery = hang(painter, data, appoint(judge), per_class=config.samples_per_class, seed=seed)
-        parts = (
-            agreement.report_agreement(gallery, folder),
-            likeness.report_likeness(gallery, seed, None),
-            variety.report_variety(gallery, painter, seed, folder),
-            copying.report_copying(gallery, folder),
+        return Evaluation.join(
+            (
+                agreement.report_agreement(gallery, folder),
+                likeness.report_likeness(gallery, seed),
+                variety.report_variety(gallery, painter, seed, folder),
+                copying.report_copying(gallery, folder),
+            )
         )
-        plot_samples(
-            gallery.images, gallery.asked, data.classes, folder / "samples.png", cell_px=64
-        )
-        return Evaluation(
-            metrics={name: value for part in parts for name, value in part.metrics.items()},
-            figures=(Figure("samples.png", "Samples, a row for each class, not chosen"),),
-            sections=tuple(section for part in parts for section in part.sections),
-            private=tuple(figure for part in parts for figure in part.private),
-        )
+
+    def compare(
+        self, config: GanConfig, data: ImageData, baseline: Path, judge: Path | None
+    ) -> Evaluation | None:
+        """Another generator of the same classes, before the same judge."""
+        asked_N = ask(data, config.samples_per_class)
+        return report_baseline(baseline, data, appoint(judge), asked_N, config.fit.seed)
 
     def score(
         self, config: GanConfig, data: ImageData, graph: Path, judge: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -85,6 +86,16 @@ class Lstm(Kind[LstmConfig, TextData]):
         Rule("val_loss_nats", "min", floor=1.60, tolerance=0.02),
         # A sentence by heart in 1 of 100 samples may be a proverb; in more, the model recites.
         Rule("sample_recited_share", "min", floor=0.01, tolerance=0.01),
+    )
+    reproduced_within = MappingProxyType(
+        {
+            # One rounding can turn a draw, and with it the rest of that sample.
+            "sample_recited_share*": 0.02,
+            "sample_longest_overlap": 20.0,
+            "sample_median_overlap": 1.0,
+            "sample_known_words": 0.005,
+            "val_*overlap": 0.0,
+        }
     )
     panels = (Panel("Loss", ("train_loss", "val_loss_nats"), "nats per character"),)
     space = SPACE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from training.card import Section
@@ -12,7 +10,6 @@ from training.kinds.base import Evaluation
 from training.markdown import table
 from training.measures.frechet import frechet_distance, frechet_floor
 from training.measures.manifold import K_DENSITY, compare_manifolds
-from training.painter import Painter
 from training.seeds import derive
 
 _FRECHET = "frechet_classifier_features"
@@ -30,15 +27,11 @@ NOTES = {
         f"mean number of real neighbourhoods that a sample lies in, over {K_DENSITY}"
     ),
     "sample_coverage": "share of real test images with a sample in their neighbourhood",
-    "baseline_class_agreement": "class agreement of the baseline's samples",
-    f"baseline_{_FRECHET}": "Fréchet distance of the baseline's samples",
 }
 
 
-def report_likeness(gallery: Gallery, seed: int, baseline: Path | None) -> Evaluation:
-    """Distances between sets of features; `baseline` is another generator's graph, if there is
-    one to stand beside.
-    """
+def report_likeness(gallery: Gallery, seed: int) -> Evaluation:
+    """Distances between sets of the judge's features."""
     drawn, real = gallery.drawn.features, gallery.test.features
     found = compare_manifolds(drawn, real)
     some = np.random.default_rng(derive(seed, "likeness")).permutation(len(gallery.train.features))
@@ -54,14 +47,8 @@ def report_likeness(gallery: Gallery, seed: int, baseline: Path | None) -> Evalu
     rows = [
         ("Samples", f"{metrics[_FRECHET]:.3f}"),
         ("Real against real: halves of the test images", f"{metrics[f'{_FRECHET}_floor']:.3f}"),
-        ("Training images against test images", f"{metrics[f'{_FRECHET}_train']:.3f}"),
+        ("As many training images", f"{metrics[f'{_FRECHET}_train']:.3f}"),
     ]
-    if baseline is not None:
-        seen = gallery.judge.see(Painter(baseline).sample(gallery.asked, seed))
-        right = seen.judged == gallery.positions[gallery.asked]
-        metrics["baseline_class_agreement"] = float(right.mean())
-        metrics[f"baseline_{_FRECHET}"] = frechet_distance(seen.features, real)
-        rows.insert(1, ("Baseline's samples", f"{metrics[f'baseline_{_FRECHET}']:.3f}"))
     text = (
         f"Fréchet distance to the {len(real):,} real test images, in the features of "
         f"{gallery.judge.title}; the figure is no Inception FID.\n\n"

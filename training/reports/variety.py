@@ -37,6 +37,7 @@ def report_variety(gallery: Gallery, painter: Painter, seed: int, folder: Path) 
     metrics |= {
         f"diversity_ratio.{name}": float(value) for name, value in zip(names, ratio, strict=True)
     }
+    plot_samples(gallery.images, gallery.asked, names, folder / "samples.png", cell_px=64)
     every = np.arange(classes)
     way = painter.interpolate(every, STEPS, seed)
     plot_samples(
@@ -56,4 +57,5 @@ def report_variety(gallery: Gallery, painter: Painter, seed: int, folder: Path) 
     figure = Figure(
         "interpolation.png", "From one noise to another, class by class: no jumps, no repeats"
     )
-    return Evaluation(metrics, sections=(Section("Variety", text, (figure,)),))
+    sheet = Figure("samples.png", "Samples, a row for each class: the first drawn, not chosen")
+    return Evaluation(metrics, (sheet,), sections=(Section("Variety", text, (figure,)),))

@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from training.augment import colour, cutout, translate
 from training.config import KindConfig, OptimizerConfig, require
 from training.data.sets import ImageData
+from training.gauge import SAMPLES_PER_CLASS, Gauge
 from training.networks.dcgan import DcganDiscriminator, DcganGenerator
 from training.networks.guided import Guide, GuidedCritic
 from training.networks.projgan import ProjectionCritic, ProjectionGenerator
 from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, generator, order
-from training.tasks.base import Batch, Losses, Phase, Task, channels_last
+from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class GanTask(Task):
 
     served = "generator"
     monitor = None  # no loss of a GAN says how good its images are: the last weights are kept
+    gauge: Gauge | None = None
+    """Looks at samples in every validation, where a judge is published."""
 
     def __init__(self, config: GanConfig, data: ImageData, device: torch.device) -> None:
         self.config, self.data, self.device = config, data, device
@@ -245,7 +248,20 @@ class GanTask(Task):
         sheet = rows.transpose(0, 2, 1, 3, 4).reshape(self.classes * rows.shape[2], -1, 3)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(folder / f"epoch-{epoch:03d}.png")
-        return {"sheet_deviation": float(image_BCHW.std(dim=0).mean())}
+        figures = {"sheet_deviation": float(image_BCHW.std(dim=0).mean())}
+        return figures if self.gauge is None else figures | self._measure(network, self.gauge)
+
+    @torch.no_grad()
+    def _measure(self, network: nn.Module, gauge: Gauge) -> dict[str, float]:
+        each = min(SAMPLES_PER_CLASS, self.config.samples_per_class)
+        label_N = torch.arange(self.classes).repeat_interleave(each)
+        draw = generator(self.config.fit.seed, "gauge")
+        parts = []
+        for label_B in in_chunks(label_N, 100):
+            noise_BZ = torch.randn((len(label_B), self.config.network.noise), generator=draw)
+            image_BCHW = network(noise_BZ.to(self.device), label_B.to(self.device))
+            parts.append(to_uint8(image_BCHW.float().cpu()))
+        return gauge(np.concatenate(parts), label_N.numpy())
 
 
 def build_networks(config: GanConfig, classes: int) -> tuple[nn.Module, nn.Module]:

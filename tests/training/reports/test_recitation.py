@@ -65,7 +65,8 @@ def data(sources: dict[str, Path], cache_dir: Path) -> TextData:
     # Sentences of the synthetic text are short: joined by commas they grow long.
     lines = [line.rstrip(".").lower() for line in loaded.train.splitlines()[1:]]
     speech = "\n".join(
-        f"{first},\n{second}, {third}." for first, second, third in zip(*[iter(lines)] * 3)
+        f"{first},\n{second}, {third}."
+        for first, second, third in zip(*[iter(lines)] * 3, strict=False)
     )
     return replace(loaded, train=loaded.train.splitlines()[0] + "\n\n" + speech)
 

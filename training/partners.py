@@ -1,0 +1,47 @@
+"""Published models that take part in another's evaluation: its judge, and a baseline beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from training.errors import ConfigError
+from training.kinds.base import Evaluation, Kind
+from training.publish import version_folder
+
+
+def partner_folder(store: Path, kind: Kind[Any, Any], named: str | None) -> Path | None:
+    """The version folder of the kind's partner, or of the one that is named instead; None if it is
+    not published yet.
+    """
+    name = named or kind.partner
+    return version_folder(store, name) if name else None
+
+
+def set_beside(
+    evaluation: Evaluation,
+    kind: Kind[Any, Any],
+    config: Any,
+    data: Any,
+    *,
+    store: Path,
+    model: str,
+    judge: Path | None,
+    named: str | None,
+) -> Evaluation:
+    """The evaluation of `model` with the figures of a baseline beside it, where there is one.
+
+    The kind's own baseline is passed over where it is not published or cannot be compared. Raises
+    ConfigError if the baseline that is named cannot be.
+    """
+    name = named or ("" if kind.baseline == model else kind.baseline)
+    folder = version_folder(store, name) if name else None
+    found = kind.compare(config, data, folder, judge) if folder is not None else None
+    if found is not None:
+        return Evaluation.join((evaluation, found))
+    if named is not None:
+        raise ConfigError(
+            f"{named} is no published {kind.name} that {model} can be compared with",
+            field="baseline",
+        )
+    return evaluation
