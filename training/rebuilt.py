@@ -122,6 +122,13 @@ def _gemm(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tenso
     return product
 
 
+def _reshape(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
+    x, sizes = inputs[0], [int(size) for size in inputs[1]]
+    if not attributes.get("allowzero", 0):
+        sizes = [x.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
+    return x.reshape(sizes)
+
+
 _OPERATORS: Mapping[str, Operator] = {
     "Add": lambda x, _: x[0] + x[1],
     "AveragePool": _average_pool,
@@ -136,6 +143,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "MaxPool": _max_pool,
     "Mul": lambda x, _: x[0] * x[1],
     "ReduceMean": _mean,
+    "Reshape": _reshape,
     "Relu": lambda x, _: F.relu(x[0]),
     "Sigmoid": lambda x, _: torch.sigmoid(x[0]),
     "Squeeze": lambda x, _: x[0].squeeze(tuple(x[1].tolist())),
