@@ -130,7 +130,9 @@ class Gate(_Record, frozen=True, kw_only=True):
 
 
 class TrainingRecord(_Record, frozen=True, kw_only=True):
-    """How the weights came about. `config` is the whole configuration; `config_sha256` its hash."""
+    """How the weights came about. `config` is the whole configuration; `config_sha256` its hash;
+    `cpu_s` are processor-seconds over all cores, None where they were not kept.
+    """
 
     config: dict[str, Any]
     config_sha256: str
@@ -138,6 +140,7 @@ class TrainingRecord(_Record, frozen=True, kw_only=True):
     seed: int
     parameters: int
     duration_s: float
+    cpu_s: float | None = None
     hardware: str
 
 
