@@ -12,7 +12,6 @@ Batch norm normalises with the statistics of a rank's own rows on CPUs, and of t
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -77,9 +76,9 @@ class Ranks:
         """The phase's loss, whose gradients are averaged over ranks as they come up."""
         if self.size == 1:
             return phase.loss
-        # With two players, a player may have a head that its loss does not read.
+        # With two players, a player may have a head that its loss does not read. (Where none has,
+        # torch advises once to leave the search for it out.)
         searches = phases > 1
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         device_ids = [self.device] if self.device.type == "cuda" else None
         turn = DistributedDataParallel(
             _Turn(phase), device_ids=device_ids, find_unused_parameters=searches

@@ -18,6 +18,8 @@ from training.loop import BEST_FILE, CHECKPOINT_FILE, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
+# Two processes that each load torch, on machines that may be at work on other things.
+pytestmark = pytest.mark.timeout(900)
 TOLERANCE = 1e-4  # of a loss: the two halves of a batch are summed in another order
 
 
@@ -29,7 +31,7 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
 
@@ -45,7 +47,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Rank 1 dies at the end; torchrun must not leave rank 0 waiting for it (30 minutes, by gloo).
     assert "exitcode  : 3" in result.stderr, result.stdout + result.stderr
     assert result.returncode != 0
-    assert time.monotonic() - began < 270
+    assert time.monotonic() - began < 590
     return folder
 
 

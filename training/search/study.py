@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from training.private import guard
 from training.search.space import Dimension
 
 HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process
+CONNECT_ATTEMPTS = 3
 SQLITE_WAIT_S = 60  # for another process's write: SQLite locks the whole file
 STARTUP_TRIALS = 5  # finished at random before the median means anything
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -100,21 +102,16 @@ def open_study(storage: str, name: str, goal: Goal, seed: int | None) -> optuna.
 
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(
-            storage=_open_storage(storage),
-            study_name=name,
-            direction="maximize" if goal.direction == "max" else "minimize",
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True
-            ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-        )
-    except (SQLAlchemyError, ImportError) as error:
-        raise ConfigError(
-            f"--storage {hide_password(storage)}: {str(error).splitlines()[0]}", field="storage"
-        ) from error
+    study = optuna.create_study(
+        storage=_connect(storage),
+        study_name=name,
+        direction="maximize" if goal.direction == "max" else "minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True
+        ),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+    )
     identity = json.loads(json.dumps(goal.identity()))
     before = study.user_attrs.get("identity")
     if before is None:  # two processes that start it at once write the same
@@ -127,6 +124,23 @@ def open_study(storage: str, name: str, goal: Goal, seed: int | None) -> optuna.
             field="study",
         )
     return study
+
+
+def _connect(storage: str) -> optuna.storages.RDBStorage:
+    """Open the database. Of several processes that make its tables at once all but one fail, by an
+    error that differs between databases; the next try finds them made.
+    """
+    for attempt in range(CONNECT_ATTEMPTS):
+        try:
+            return _open_storage(storage)
+        except (SQLAlchemyError, ImportError) as error:
+            if attempt + 1 == CONNECT_ATTEMPTS:
+                raise ConfigError(
+                    f"--storage {hide_password(storage)}: {str(error).splitlines()[0]}",
+                    field="storage",
+                ) from error
+            time.sleep(1)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _open_storage(storage: str) -> optuna.storages.RDBStorage:
