@@ -1,12 +1,11 @@
 """`python -m tests.bench.plane`: accuracy against speed, published networks beside the shipped.
 
-Writes docs/plane.json, .md and .png. About three minutes on a machine that should have nothing else to do.
+Writes docs/plane.json, .md and .png, in about three minutes of a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,14 +22,12 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("models"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration-s", type=float, default=1.0)
-    parser.add_argument("--core", type=int, default=0, help="where the graphs run")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         entrants = [*published_entrants(Path(folder)), *shipped_entrants(options.store)]
         for one in entrants:
             print(one, file=sys.stderr)
-        os.sched_setaffinity(0, {options.core})
         timings = time_graphs(
             [one.graph for one in entrants], rounds=options.rounds, duration_s=options.duration_s
         )
