@@ -41,7 +41,12 @@ def build_tiny_store(folder: Path) -> None:
         temporary = Path(name)
         for kind in sorted(kinds(), key=lambda kind: (kind != "cnn", kind)):
             run = make_run(temporary / "runs" / kind, kind, case(kind).write_data(temporary / kind))
-            options = Options(store=folder, cache_dir=temporary / "cache", floors=case(kind).FLOORS)
+            options = Options(
+                store=folder,
+                cache_dir=temporary / "cache",
+                precision="float32",  # which of two is faster must not decide what tests read
+                floors=case(kind).FLOORS,
+            )
             Pipeline(run, options).run_all()
 
 

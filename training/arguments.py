@@ -6,8 +6,9 @@ import argparse
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from service.contract import WantedPrecision
 from training.distributed import launch_words
 from training.kinds import kinds
 
@@ -19,10 +20,11 @@ EXIT_CODES = (
 )
 
 STEPS = {
-    "run": "do it all: fit, export, verify, evaluate, gate, publish",
+    "run": "do it all: fit, export, verify, quantise, evaluate, gate, publish",
     "fit": "train, or go on training with --resume",
     "export": "write the ONNX graph",
     "verify": "prove the graph against torch and write golden outputs",
+    "quantise": "make an int8 graph beside it, and choose the one to serve",
     "evaluate": "measure the graph on held-out data",
     "gate": "compare the figures with their floors and the served version",
     "publish": "write card and manifest and make this the served version",
@@ -59,7 +61,14 @@ def build_parser(
         _add_common(command)
         if name in STARTING:
             _add_starting(command)
-        if name in ("run", "evaluate"):
+        if name in ("run", "quantise"):
+            command.add_argument(
+                "--precision",
+                choices=get_args(WantedPrecision),
+                default="auto",
+                help="graph to serve: auto takes int8 where it loses next to nothing and pays",
+            )
+        if name in ("run", "quantise", "evaluate"):
             _add_judge(command)
         if name in ("run", "gate"):
             command.add_argument(

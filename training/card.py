@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from service.contract import CARD_FILE, GateCheck, Manifest, TensorSpec, digest_file
+from training.energy import describe_energy
 from training.errors import PublishError
 from training.markdown import bullets, document, fence, picture, table
+from training.quantise.choice import explain_choice
 
 MAX_FIGURES_BYTES = 2**20  # the plots of a card; a version's folder travels with every image
 
@@ -80,6 +82,7 @@ def write_card(
         ("Intended use", [intended_use]),
         ("Limits", [bullets(limits)]),
         ("Figures of merit", _metrics(manifest, notes)),
+        ("Precisions", _variants(manifest)),
         ("Plots", show(figures)),
         *((section.title, [section.text, *show(section.figures)]) for section in sections),
         ("Samples", [f"{sample.title}:\n\n{fence(sample.text)}" for sample in samples]),
@@ -141,6 +144,26 @@ def _metrics(manifest: Manifest, notes: Mapping[str, str]) -> list[str]:
     return [
         table(("Metric", "Value", "Demanded by the gate", "Meaning"), rows),
         f"The gate **{verdict}** this version.",
+    ]
+
+
+def _variants(manifest: Manifest) -> list[str]:
+    """Each graph's figures, and why one of them is served."""
+    if manifest.choice is None:
+        return []
+    rows = [
+        (
+            f"**{variant.precision}**" if variant == manifest.served else variant.precision,
+            f"`{variant.graph}`",
+            *(f"{variant.metrics[check.metric]:.4g}" for check in manifest.gate.checks),
+            f"{variant.rows_per_s:,.0f}",
+        )
+        for variant in manifest.variants
+    ]
+    figures = [f"`{check.metric}`" for check in manifest.gate.checks]
+    return [
+        table(("Precision", "Graph", *figures, "Rows a second, one thread"), rows),
+        f"{explain_choice(manifest.choice)}. Every other figure of this card is of the served one.",
     ]
 
 
@@ -209,11 +232,13 @@ def _data(manifest: Manifest) -> str:
 def _training(manifest: Manifest) -> list[str]:
     training = manifest.training
     minutes, seconds = divmod(round(training.duration_s), 60)
+    energy = describe_energy(training)
     facts = [
         ("Preset", training.preset),
         ("Seed", str(training.seed)),
         ("Hardware", training.hardware),
         ("Training time", f"{minutes} min {seconds} s"),
+        *([("Energy, estimated", energy)] if energy else []),
         ("Configuration", f"sha256 `{training.config_sha256}`"),
         ("Libraries", ", ".join(f"{name} {v}" for name, v in manifest.libraries.items())),
     ]

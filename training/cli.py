@@ -88,6 +88,7 @@ def _step(arguments: argparse.Namespace) -> None:
             ranks=ranks,
             judge=getattr(arguments, "judge", None),
             baseline=getattr(arguments, "baseline", None),
+            precision=getattr(arguments, "precision", "auto"),
             floors=floors,
         )
         pipeline = Pipeline(run, options)

@@ -1,6 +1,6 @@
 """The steps of a run, each from the run's folder to the run's folder:
 
-    fit -> export -> verify -> evaluate -> gate -> publish
+    fit -> export -> verify -> quantise -> evaluate -> gate -> publish
 
 `run_all` does them in this order; each can be done alone, and refuses results of other weights.
 What is evaluated is the file that will be served.
@@ -23,18 +23,22 @@ from torch import nn
 from service.contract import (
     GOLDEN_FILE,
     GRAPH_FILE,
+    INT8_GOLDEN_FILE,
+    INT8_GRAPH_FILE,
     SCHEMA_VERSION,
     DataRecord,
     Gate,
     Golden,
     Manifest,
     TrainingRecord,
+    WantedPrecision,
     digest_file,
 )
 from training import checkpoint, private
 from training.card import Figure, Sample, Section, write_card
 from training.config import KindConfig, config_sha256, differences, from_dict
 from training.distributed import Ranks
+from training.energy import Stopwatch, cpu_seconds
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
 from training.export import export_graph
 from training.gate import explain, judge
@@ -48,6 +52,8 @@ from training.precision import describe_hardware
 from training.private import Privacy, PrivateTask, guard
 from training.provenance import code_revision, library_versions
 from training.publish import publish, seal, served_manifest
+from training.quantise.choice import explain_choice
+from training.quantise.variants import Variants, compare_variants, float32_alone
 from training.report import write_report
 from training.runs import Run
 from training.seeds import derive
@@ -65,6 +71,8 @@ class FitResult(msgspec.Struct, frozen=True, kw_only=True):
     best_epoch: int
     stopped_early: bool
     duration_s: float
+    cpu_s: float | None = None
+    """Processor-seconds over all cores; None in records from before they were kept."""
     hardware: str
     parameters: int
     data: DataRecord
@@ -104,6 +112,8 @@ class Options:
     the kind's usual partner."""
     baseline: str | None = None
     """As `judge`: the model whose figures stand beside; None is the kind's own, where published."""
+    precision: WantedPrecision = "auto"
+    """Of the graph to serve: the gate's choice, or one of them."""
     floors: Mapping[str, float] | None = None
     """Metrics whose floor differs from the kind's own."""
 
@@ -139,6 +149,7 @@ class Pipeline:
         """Every step after the fit; returns the published version's folder."""
         self.export()
         self.verify()
+        self.quantise()
         self.evaluate()
         self.gate()
         return self.publish()
@@ -149,10 +160,11 @@ class Pipeline:
         task = guard(self.kind.task(self.config, self.data, device), self.config)
         if ranks.is_main and (partner := self._partner()) is not None:
             self.kind.attend(task, self.config, self.data, partner)
+        watch = Stopwatch()
         progress = fit(task, self.config, self.run.folder, device, ranks=ranks)
         if not ranks.is_main:
             return
-        served = task.modules[task.served]
+        served, hardware = task.modules[task.served], describe_hardware(device, ranks.size)
         self._draw_curves()
         self.run.write(
             "fit",
@@ -161,7 +173,10 @@ class Pipeline:
                 best_epoch=progress.best_epoch,
                 stopped_early=progress.stopped,
                 duration_s=round(progress.elapsed_s, 1),
-                hardware=describe_hardware(device, ranks.size),
+                cpu_s=cpu_seconds(
+                    progress.elapsed_s, hardware, watch.busy_cores(), processes=ranks.size
+                ),
+                hardware=hardware,
                 parameters=sum(weight.numel() for weight in served.parameters()),
                 data=self.kind.record(self.data),
                 code_revision=code_revision(),
@@ -195,6 +210,34 @@ class Pipeline:
         self.say(f"verify: rows are bit-identical in batches of {proof.batch_sizes}")
         return proof
 
+    def quantise(self) -> Variants:
+        """Write `candidate/model.int8.onnx` where the kind has such a form, measure both graphs,
+        and choose the one to serve; writes `variants.json`.
+        """
+        graph, folder, wanted = self._verified_graph(), self.run.candidate, self.options.precision
+        (folder / INT8_GRAPH_FILE).unlink(missing_ok=True)
+        (folder / INT8_GOLDEN_FILE).unlink(missing_ok=True)
+        demand = self.kind.int8 if wanted != "float32" else None
+        if demand is not None and self.kind.quantise(
+            self.config, self.data, graph, folder / INT8_GRAPH_FILE
+        ):
+            found = compare_variants(
+                self.export_plan,
+                folder,
+                demand,
+                score=lambda path: self.kind.score(self.config, self.data, path, self._partner()),
+                seed=derive(self.config.fit.seed, "verify"),
+                wanted=wanted,
+            )
+            assert found.choice is not None
+            self.say(f"quantise: {explain_choice(found.choice)}")
+        elif wanted == "int8":
+            raise ConfigError("this network has no int8 form; leave --precision out")
+        else:
+            found = float32_alone(self.export_plan, folder)
+        self.run.write("variants", found)
+        return found
+
     def evaluate(self) -> EvaluationResult:
         """Measure the graph that will be served; writes plots and `evaluation.json`."""
         fitted = self.run.read("fit", FitResult, "fit")
@@ -204,7 +247,7 @@ class Pipeline:
                 f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
                 f"was {fitted.data.sha256[:16]}...; fit again"
             )
-        graph = self._verified_graph()
+        graph = self._variants().check(self.run.candidate)
         self.run.plots.mkdir(exist_ok=True)
         evaluation = set_beside(
             self.kind.evaluate(self.config, self.data, graph, self.run.plots, self._partner()),
@@ -231,7 +274,7 @@ class Pipeline:
 
     def gate(self) -> Gate:
         """Judge the evaluation; raises GateRefusedError if a figure is not good enough."""
-        metrics = self._evaluation(self._verified_graph()).metrics
+        metrics = self._evaluation(self._variants().check(self.run.candidate)).metrics
         served = served_manifest(self.options.store, self.run.record.model)
         if served is not None and served.kind != self.run.record.kind:
             raise ConfigError(
@@ -264,7 +307,8 @@ class Pipeline:
     def _assemble(self) -> None:
         """Complete the candidate's folder: plots, card, manifest."""
         fitted = self.run.read("fit", FitResult, "fit")
-        graph_file = self._verified_graph()
+        variants = self._variants()
+        graph_file = variants.check(self.run.candidate)
         evaluation = self._evaluation(graph_file)
         verdict = self.run.read("gate", Gate, "gate")
         candidate, record = self.run.candidate, self.run.record
@@ -288,8 +332,11 @@ class Pipeline:
             outputs=plan.outputs,
             labels=plan.labels,
             vocabulary=plan.vocabulary,
+            graph=graph_file.name,
             files={},
             golden=Golden(rows=GOLDEN_ROWS, max_abs_error=dict(plan.tolerance)),
+            variants=variants.variants,
+            choice=variants.choice,
             metrics=evaluation.metrics | spent,
             gate=verdict,
             training=TrainingRecord(
@@ -299,6 +346,9 @@ class Pipeline:
                 seed=self.config.fit.seed,
                 parameters=fitted.parameters,
                 duration_s=fitted.duration_s,
+                cpu_s=fitted.cpu_s
+                if fitted.cpu_s is not None
+                else cpu_seconds(fitted.duration_s, fitted.hardware, None),
                 hardware=fitted.hardware,
             ),
             data=fitted.data,
@@ -319,12 +369,17 @@ class Pipeline:
         seal(candidate, manifest)
 
     def _verified_graph(self) -> Path:
-        """The graph to serve; raises ExportError unless it is the one that was proved."""
+        """The float32 graph; raises ExportError unless it is the one that was proved."""
         graph = self.run.candidate / GRAPH_FILE
         verified = self.run.read("verification", VerificationResult, "verify")
         if not graph.exists() or digest_file(graph).sha256 != verified.graph_sha256:
             raise ExportError(f"{graph} was not verified; run `verify` again")
         return graph
+
+    def _variants(self) -> Variants:
+        """The graphs of the candidate that was verified."""
+        self._verified_graph()
+        return self.run.read("variants", Variants, "quantise")
 
     def _evaluation(self, graph: Path) -> EvaluationResult:
         """What was measured on `graph`; raises FitError if that was another file."""

@@ -68,12 +68,13 @@ def test_run_publishes_each_kind_and_gold_is_reproduced(desk: Desk) -> None:
         assert manifest.training.config["fit"]["epochs"] == 2
         folder = desk.store / name / manifest.version
         assert decode_manifest((folder / "manifest.json").read_bytes()) == manifest
-        with np.load(folder / "golden.npz") as golden:
+        served = manifest.served  # which one, the machine's speed decides
+        with np.load(folder / served.golden_file) as golden:
             arrays = {key: golden[key] for key in golden}
         outputs = Session(folder / manifest.graph).run(
             {spec.name: arrays[f"input.{spec.name}"] for spec in manifest.inputs}
         )
-        for output, allowed in manifest.golden.max_abs_error.items():
+        for output, allowed in served.golden.max_abs_error.items():
             difference = outputs[output].astype(float) - arrays[f"output.{output}"]
             assert np.abs(difference).max() <= allowed
         card = (folder / "card.md").read_text("utf-8")
@@ -81,9 +82,27 @@ def test_run_publishes_each_kind_and_gold_is_reproduced(desk: Desk) -> None:
         assert (desk.run_folder(name) / "curves.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_precision_that_is_wanted_is_served(desk: Desk, precision: str) -> None:
+    words = ["--precision", precision, *desk.lenient("lstm")]
+    assert desk.start("run", "lstm", *words) == 0
+    manifest = served_manifest(desk.store, "shakespeare")
+    assert manifest is not None
+    assert manifest.served.precision == precision
+    assert (manifest.choice is not None) == (precision == "int8")
+    card = (desk.store / "shakespeare" / manifest.version / "card.md").read_text("utf-8")
+    assert ("## Precisions" in card) == (precision == "int8")
+    assert manifest.metrics["val_loss_nats"] > 0
+    if manifest.choice is not None:
+        float32, int8 = manifest.variants
+        assert int8.metrics["val_loss_nats"] == manifest.metrics["val_loss_nats"]
+        assert float32.rows_per_s and int8.rows_per_s
+        assert abs(manifest.choice.loss) <= manifest.choice.most_loss
+
+
 def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
     assert desk.start("fit", "lstm", "--seed", "3") == 0
-    for step in ("export", "verify", "evaluate"):
+    for step in ("export", "verify", "quantise", "evaluate"):
         assert desk(step, "--kind", "lstm") == 0
     assert desk("gate", "--model", "shakespeare", *desk.lenient("lstm")) == 0
     assert desk("publish", "--run-dir", str(desk.run_folder("shakespeare"))) == 0
@@ -98,6 +117,7 @@ def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
         ("evaluate", "fit"),
         ("export", "fit"),
         ("verify", "fit"),
+        ("quantise", "fit"),
         ("gate", "fit"),
         ("publish", "fit"),
     ],

@@ -23,6 +23,7 @@ from training.config import KindConfig
 from training.data.describe import Description
 from training.gate import Rule
 from training.plots.curves import Panel
+from training.quantise.choice import Demand
 from training.search.space import Dimension
 from training.tasks.base import Task
 
@@ -103,6 +104,8 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     reproduced_within: Mapping[str, float] = MappingProxyType({})
     """By how much another processor's rounding may change a figure of the same graph: patterns of
     metrics to absolute tolerances, the first that matches counts."""
+    int8: Demand | None = None
+    """What an int8 graph of this kind must keep to be served; None: there is none."""
     space: Sequence[Dimension] = ()
     """What a search varies unless it is told otherwise."""
 
@@ -158,6 +161,10 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         """The metrics of `rules` alone, as `evaluate` measures them: quick, to choose between
         graphs of the same weights.
         """
+
+    def quantise(self, config: ConfigT, data: DataT, graph: Path, target: Path) -> bool:
+        """Write the int8 form of the float32 `graph` to `target`; False if it has none."""
+        return False
 
     @abstractmethod
     def export(self, config: ConfigT, data: DataT, network: nn.Module) -> Export:

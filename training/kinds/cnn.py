@@ -26,8 +26,11 @@ from training.measures.temperature import fit_temperature
 from training.networks.airbench import fold_pooled_norms
 from training.networks.served import ServedClassifier
 from training.plots.curves import Panel
+from training.quantise.choice import Demand
+from training.quantise.convolution import CALIBRATION_IMAGES, quantise_convolutions
 from training.reports import accuracy, attention, calibration, fairness, mistakes, robustness
 from training.search.space import Choice, Real, Whole
+from training.seeds import derive
 from training.tasks.classification import (
     AugmentConfig,
     CnnConfig,
@@ -106,6 +109,8 @@ class Cnn(Kind[CnnConfig, ImageData]):
         # models as good as each other, 5,000 test images leave 1 point to chance.
         Rule("test_accuracy", "max", floor=0.88, tolerance=0.01),
     )
+    # As many rows as a service begins to put together.
+    int8 = Demand("test_accuracy", "max", most_loss=0.003, timed_rows=8)
     panels = (
         Panel("Loss", ("train_loss", "test_loss_nats", "val_loss_nats"), "nats"),
         Panel("Accuracy", ("train_accuracy", "test_accuracy", "val_accuracy"), "share right"),
@@ -199,6 +204,12 @@ class Cnn(Kind[CnnConfig, ImageData]):
         """Accuracy on the test split."""
         predicted_N = Classifier(graph).probabilities(data.test.images).argmax(axis=1)
         return {"test_accuracy": classification.accuracy(predicted_N, data.test.labels).value}
+
+    def quantise(self, config: CnnConfig, data: ImageData, graph: Path, target: Path) -> bool:
+        """The trunk's convolutions in int8, scales fixed on training images."""
+        rng = np.random.default_rng(derive(config.fit.seed, "quantise"))
+        some = rng.permutation(len(data.train.images))[:CALIBRATION_IMAGES]
+        return quantise_convolutions(graph, target, data.train.images[some])
 
     def export(self, config: CnnConfig, data: ImageData, network: nn.Module) -> Export:
         """With normalisation, softmax, heat map and features in the graph."""

@@ -24,8 +24,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.errors import ExportError
-
 Floats = NDArray[np.float32]
 _DOMAIN = "com.microsoft"  # onnxruntime's own operators: there in every build of it
 _H_STEPS, _H_ZERO = 127, 128
@@ -58,7 +56,7 @@ class _Network:
         return len(self.head)
 
 
-def quantise_recurrent(graph: Path, target: Path) -> None:
+def quantise_recurrent(graph: Path, target: Path) -> bool:
     """Write the int8 form of a character model's graph: the same inputs and outputs.
 
     Args:
@@ -66,26 +64,28 @@ def quantise_recurrent(graph: Path, target: Path) -> None:
             `state_out` float32 [N,S]: an embedding, LSTM operators, a linear classifier.
         target: where to write.
 
-    Raises ExportError if the graph is made in another way.
+    Returns False, and writes nothing, if the graph is made in another way.
 
     """
     source = onnx.load(graph)
-    made = _build(_read(source, graph), source)
+    network = _read(source)
+    if network is None:
+        return False
+    made = _build(network, source)
+    made.metadata_props.extend(source.metadata_props)
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, target)
+    return True
 
 
-def _read(model: onnx.ModelProto, path: Path) -> _Network:
+def _read(model: onnx.ModelProto) -> _Network | None:
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     cells = [node for node in model.graph.node if node.op_type == "LSTM"]
     gathers = [node for node in model.graph.node if node.op_type == "Gather"]
     tables = [arrays[node.input[0]] for node in gathers if "token" in node.input]
     heads = [node for node in model.graph.node if node.op_type == "MatMul"]
     if not cells or len(tables) != 1 or len(heads) != 1:
-        raise ExportError(
-            f"{path} is not an embedding, LSTM operators and a linear classifier; "
-            "it has no int8 form"
-        )
+        return None
     sums = [node for node in model.graph.node if heads[0].output[0] in node.input]
     biases = [arrays[name] for node in sums for name in node.input if name in arrays]
     head = arrays[heads[0].input[1]]
