@@ -214,7 +214,8 @@ class Worker:
         def watch(line: Mapping[str, Any]) -> None:
             if goal.metric in line:
                 trial.report(line[goal.metric], line["epoch"])
-                if trial.should_prune():
+                # One that has come to its end is not spared anything by being called pruned.
+                if line["epoch"] < config.fit.epochs and trial.should_prune():
                     raise optuna.TrialPruned
 
         task = guard(goal.kind.task(config, goal.data, self.device), config)
