@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from service.contract import CURRENT_FILE
 from tests.tiny_store import make_run
 from tests.training.conformance import case
+from training import checkpoint
+from training.data.sets import ImageData, ImageSet
 from training.errors import DataError
+from training.journal import read_metrics
 from training.judge import Judge
 from training.pipeline import Options, Pipeline
 
@@ -41,6 +45,33 @@ def test_classes_are_matched_by_name(version: Path) -> None:
 def test_images_of_another_size_are_refused(version: Path) -> None:
     with pytest.raises(DataError, match="reads images of"):
         Judge(version).see(np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_a_published_judge_looks_on_while_a_gan_is_fitted(
+    version: Path, sources: dict[str, Path], cache_dir: Path, tmp_path: Path
+) -> None:
+    store = version.parents[1]
+    run = make_run(tmp_path / "run", "gan", sources["gan"])
+    Pipeline(run, Options(store=store, cache_dir=cache_dir)).fit()
+    seen = read_metrics(run.folder)
+    assert len(seen) == 2
+    assert all(line["sample_frechet"] > 0 and 0 <= line["sample_agreement"] <= 1 for line in seen)
+    unseen = make_run(tmp_path / "other", "gan", sources["gan"])
+    Pipeline(unseen, Options(store=tmp_path, cache_dir=cache_dir)).fit()
+    assert "sample_frechet" not in read_metrics(unseen.folder)[0]
+    weights = [checkpoint.load(one.best)["weights"] for one in (run, unseen)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_judge_suits_images_of_its_size_and_classes(version: Path) -> None:
+    def data(size: int, *classes: str) -> ImageData:
+        images = ImageSet(np.zeros((2, size, size, 3), np.uint8), np.zeros(2, np.int64))
+        return ImageData("x", "x", "0", classes, images, images)
+
+    judge = Judge(version)
+    assert judge.suits(data(32, "frog", "airplane"))
+    assert not judge.suits(data(16, "frog"))
+    assert not judge.suits(data(32, "frog", "unicorn"))
 
 
 def test_what_is_no_published_classifier_cannot_judge(version: Path, tmp_path: Path) -> None:

@@ -52,5 +52,6 @@ def plot_nearness(
             )
             axes.set(xlabel=space, ylabel="Share, %")
             axes.grid(axis="y")
-        panels[0].legend(fontsize=8)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=9)
     return path
