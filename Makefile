@@ -32,7 +32,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain evaluate bench bench-peers profile figures load image clean
+.PHONY: help serve test check format train retrain evaluate bench bench-peers quantised plane profile figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,11 +84,17 @@ evaluate: $(DEV)/ready ## measure the published models again and compare with th
 	$(DEV)/bin/triptych-train reproduce --store $(STORE) \
 		$(if $(DATA_DIR),--data $(DATA_DIR)) $(EVALUATE_ARGS)
 
+quantised: $(DEV)/ready ## int8 beside float32: what it loses, how much faster it is, that rows do not mix (DATA_DIR)
+	$(DEV)/bin/python -m tests.bench.quantised --store $(STORE) $(if $(DATA_DIR),--data $(DATA_DIR))
+
 bench: $(DEV)/ready ## throughput, latency and CPU cost over HTTP beside the bare loop (MODEL_FILE)
 	$(DEV)/bin/python -m tests.bench $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)
 
 bench-peers: $(DEV)/ready ## the same work behind other servers, each built under .bench/ (MODEL_FILE)
 	$(DEV)/bin/python -m tests.bench.peers $(if $(MODEL_FILE),--model-file $(MODEL_FILE)) $(BENCH_ARGS)
+
+plane: $(DEV)/ready ## accuracy against speed, published networks beside the shipped classifiers
+	$(DEV)/bin/python -m tests.bench.plane --store $(STORE) $(BENCH_ARGS)
 
 profile: $(DEV)/ready ## where the worker's time goes under load; `make bench` takes it into its report
 	$(DEV)/bin/python -m tests.bench.profile

@@ -89,12 +89,12 @@ def _read(model: onnx.ModelProto) -> _Network | None:
     sums = [node for node in model.graph.node if heads[0].output[0] in node.input]
     biases = [arrays[name] for node in sums for name in node.input if name in arrays]
     head = arrays[heads[0].input[1]]
-    bias = biases[0] if biases else np.zeros(head.shape[1], np.float32)
-    layers = [
-        _layer(*(arrays[name] for name in cell.input[1:4]), table=None if i else tables[0])
-        for i, cell in enumerate(cells)
-    ]
-    return _Network(tuple(layers), head, bias)
+    head_bias = biases[0] if biases else np.zeros(head.shape[1], np.float32)
+    layers: list[_Layer] = []
+    for cell in cells:
+        input_, recurrent, bias = (arrays[name] for name in cell.input[1:4])
+        layers.append(_layer(input_, recurrent, bias, None if layers else tables[0]))
+    return _Network(tuple(layers), head, head_bias)
 
 
 def _layer(input_: Floats, recurrent: Floats, bias: Floats, table: Floats | None) -> _Layer:
@@ -120,8 +120,8 @@ def _build(network: _Network, source: onnx.ModelProto) -> onnx.ModelProto:
         "parts": np.full(2 * count, hidden),
         "sigmoids_and_tanh": np.array([3 * hidden, hidden]),
         "gates": np.full(3, hidden),
-        "h_scale": np.float32(1 / _H_STEPS),
-        "h_zero": np.uint8(_H_ZERO),
+        "h_scale": np.array(1 / _H_STEPS, np.float32),
+        "h_zero": np.array(_H_ZERO, np.uint8),
     }
     body = [helper.make_node("Gather", ["table", "token"], ["added0"])]
     below: list[str] = []
