@@ -49,7 +49,7 @@ def write_report(
         "",
         f"{len(trials)} trials ended: {_count(trials)}. Judged by `{goal.metric}` "
         f"({'highest' if goal.direction == 'max' else 'lowest'} is best) on data held out of the "
-        f"training split; {goal.config.fit.epochs} epochs at most, medians prune. "
+        f"training split, for {goal.config.fit.epochs} epochs unless the median prunes. "
         f"{describe_hardware(torch.device('cpu'))}; {now}; {storage}.",
         "",
         f"    {command}",

@@ -223,9 +223,11 @@ class Worker:
             progress = fit(task, config, folder, self.device, watch=watch)
         except DivergedError as error:
             raise optuna.TrialPruned(error.message) from error
-        except (InterruptedFitError, KeyboardInterrupt):
+        except (InterruptedFitError, KeyboardInterrupt) as stop:
             self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
-            raise
+            raise InterruptedFitError(
+                f"trial {trial.number} was interrupted; its settings are back in the queue"
+            ) from stop
         finally:
             for name in (CHECKPOINT_FILE, BEST_FILE):  # a search keeps figures, not weights
                 (folder / name).unlink(missing_ok=True)
