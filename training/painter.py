@@ -48,5 +48,6 @@ class Painter:
         first_N1Z, second_N1Z = (draw.standard_normal(shape, dtype=np.float32) for _ in range(2))
         angle_S1 = np.linspace(0, np.pi / 2, steps, dtype=np.float32)[:, None]
         noise_NSZ = np.cos(angle_S1) * first_N1Z + np.sin(angle_S1) * second_N1Z
-        image_NHWC = self.paint(noise_NSZ.reshape(-1, self.noise_width), np.repeat(label_N, steps))
+        noise_RZ = noise_NSZ.reshape(-1, self.noise_width).astype(np.float32)
+        image_NHWC = self.paint(noise_RZ, np.repeat(label_N, steps))
         return image_NHWC.reshape(len(label_N), steps, *image_NHWC.shape[1:])

@@ -37,7 +37,7 @@ def plot_intervals(
             value, place, xerr=reach.clip(min=0), fmt="o", color=BLUE, capsize=3, linewidth=1.4
         )
         axes.set_yticks(place, [names[index] for index in order])
-        for row, share in zip(place, value, strict=True):
+        for row, share in enumerate(value):
             axes.text(1.015, row, f"{share:.1%}", va="center", fontsize=9)
         axes.axvline(overall.value, color=RED, linestyle="--", label=f"overall {overall.value:.1%}")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
