@@ -10,10 +10,22 @@ import numpy as np
 import onnx
 import pytest
 
-from service.contract import GOLDEN_FILE, GRAPH_FILE, Golden
+from service.contract import (
+    GOLDEN_FILE,
+    GRAPH_FILE,
+    INT8_GOLDEN_FILE,
+    INT8_GRAPH_FILE,
+    Golden,
+    Variant,
+    WantedPrecision,
+    digest_file,
+)
 from service.errors import ContractError, GoldenMismatchError
 from service.kinds import kinds
 from service.loading import LoadedModel, golden, load
+from service.oip.descriptions import model_config
+from service.session import Session
+from service.settings import Settings
 from service.store import Store
 from tests.service.variants import (
     Arrays,
@@ -24,6 +36,7 @@ from tests.service.variants import (
     read_manifest,
     write_golden,
 )
+from training.quantise.recurrent import quantise_recurrent
 
 
 @pytest.fixture
@@ -214,3 +227,63 @@ def test_a_kind_refuses_names_that_do_not_fit_the_tensors(
     manifest = msgspec.structs.replace(read_manifest(current_folder(store, name)), **names)
     with pytest.raises(ContractError, match=next(iter(names))):
         kinds()[manifest.kind].check(manifest)
+
+
+@pytest.fixture
+def varied(store: Store, tmp_path: Path) -> Store:
+    """The text model in two precisions, of which the gate picked int8."""
+
+    def add_int8(folder: Path) -> None:
+        assert quantise_recurrent(folder / GRAPH_FILE, folder / INT8_GRAPH_FILE)
+        inputs, outputs = golden(folder)
+        outputs = Session(folder / INT8_GRAPH_FILE).run(inputs, list(outputs))
+        write_golden(folder, inputs, outputs, INT8_GOLDEN_FILE)
+
+    close = read_manifest(current_folder(store, "shakespeare")).golden
+    variants = (
+        Variant(precision="float32", graph=GRAPH_FILE, golden_file=GOLDEN_FILE, golden=close),
+        Variant(
+            precision="int8", graph=INT8_GRAPH_FILE, golden_file=INT8_GOLDEN_FILE, golden=close
+        ),
+    )
+    changed = {"variants": variants, "graph": INT8_GRAPH_FILE}
+    publish_variant(store, "shakespeare", "both", tmp_path, change=add_int8, **changed)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "served"), [("auto", "int8"), ("int8", "int8"), ("float32", "float32")]
+)
+def test_the_precision_wanted_is_served_and_said(
+    varied: Store, wanted: WantedPrecision, served: str
+) -> None:
+    model = load(varied, "shakespeare", "both", provider="cpu", precision=wanted, warm_rows=(1, 4))
+    manifest = model.manifest
+    assert manifest.served.precision == served
+    assert manifest.graph_sha256 == digest_file(model.folder / manifest.served.graph).sha256
+    parameters = model_config(manifest, Settings())["parameters"]
+    assert parameters["precision"] == {"string_value": served}
+    inputs, expected = golden(model.folder, manifest.served.golden_file)
+    np.testing.assert_array_equal(model.session.run(inputs)["logits"], expected["logits"])
+    assert model.invariance is not None
+    assert model.invariance.holds
+
+
+def test_each_precision_must_match_golden_outputs_of_its_own(varied: Store, tmp_path: Path) -> None:
+    def swap(folder: Path) -> None:
+        (folder / INT8_GOLDEN_FILE).write_bytes((folder / GOLDEN_FILE).read_bytes())
+
+    before = read_manifest(current_folder(varied, "shakespeare"))
+    strict = Golden(rows=8, max_abs_error={"logits": 1e-5, "state_out": 1e-5})
+    variants = tuple(msgspec.structs.replace(one, golden=strict) for one in before.variants)
+    publish_variant(varied, "shakespeare", "wrong", tmp_path, change=swap, variants=variants)
+    with pytest.raises(GoldenMismatchError):
+        load(varied, "shakespeare", "wrong", provider="cpu", warm_rows=())
+    sound = load(varied, "shakespeare", "wrong", provider="cpu", precision="float32", warm_rows=())
+    assert sound.manifest.served.precision == "float32"
+
+
+def test_a_model_of_one_precision_is_served_in_it(store: Store) -> None:
+    version = store.current("cifar10-gan")
+    model = load(store, "cifar10-gan", version, provider="cpu", precision="int8", warm_rows=())
+    assert model.manifest.served.precision == "float32"

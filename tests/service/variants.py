@@ -43,10 +43,10 @@ def read_manifest(folder: Path) -> Manifest:
     return decode_manifest((folder / MANIFEST_FILE).read_bytes())
 
 
-def write_golden(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+def write_golden(folder: Path, inputs: Arrays, outputs: Arrays, file: str = GOLDEN_FILE) -> None:
     named = {f"input.{name}": array for name, array in inputs.items()}
     named |= {f"output.{name}": array for name, array in outputs.items()}
-    np.savez(folder / GOLDEN_FILE, allow_pickle=False, **named)
+    np.savez(folder / file, allow_pickle=False, **named)
 
 
 def make_variant(
