@@ -11,12 +11,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import nn
 
@@ -25,18 +23,13 @@ from service.contract import (
     GRAPH_FILE,
     INT8_GOLDEN_FILE,
     INT8_GRAPH_FILE,
-    SCHEMA_VERSION,
-    DataRecord,
     Gate,
-    Golden,
-    Manifest,
-    TrainingRecord,
     WantedPrecision,
     digest_file,
 )
-from training import checkpoint, private
-from training.card import Figure, Sample, Section, write_card
-from training.config import KindConfig, config_sha256, differences, from_dict
+from training import checkpoint
+from training.candidate import complete
+from training.config import KindConfig, from_dict
 from training.distributed import Ranks
 from training.energy import Stopwatch, cpu_seconds
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
@@ -49,53 +42,18 @@ from training.loop import fit
 from training.partners import partner_folder, set_beside
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
-from training.private import Privacy, PrivateTask, guard
+from training.private import PrivateTask, guard
 from training.provenance import code_revision, library_versions
-from training.publish import publish, seal, served_manifest
+from training.publish import publish, served_manifest
 from training.quantise.choice import explain_choice
 from training.quantise.variants import Variants, compare_variants, float32_alone
 from training.report import write_report
-from training.runs import Run
+from training.results import EvaluationResult, FitResult, VerificationResult
+from training.runs import CURVES_FILE, Run
 from training.seeds import derive
-from training.verify import GOLDEN_ROWS, Verification, verify_graph, write_golden
-
-CURVES_FILE = "curves.png"
+from training.verify import Verification, verify_graph, write_golden
 
 Say = Callable[[str], None]
-
-
-class FitResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`fit.json`."""
-
-    epochs: int
-    best_epoch: int
-    stopped_early: bool
-    duration_s: float
-    cpu_s: float | None = None
-    """Processor-seconds over all cores; None in records from before they were kept."""
-    hardware: str
-    parameters: int
-    data: DataRecord
-    code_revision: str
-    libraries: dict[str, str]
-    privacy: Privacy | None = None
-
-
-class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`evaluation.json`; `graph_sha256` says which graph was measured."""
-
-    graph_sha256: str
-    metrics: dict[str, float]
-    figures: tuple[Figure, ...]
-    samples: tuple[Sample, ...]
-    sections: tuple[Section, ...] = ()
-
-
-class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`verification.json`; `graph_sha256` says which graph was proved."""
-
-    graph_sha256: str
-    proof: Verification
 
 
 @dataclass(frozen=True)
@@ -299,74 +257,19 @@ class Pipeline:
 
     def publish(self) -> Path:
         """Write card and manifest, and make the candidate the served version."""
-        self._assemble()
+        graph = self._variants().check(self.run.candidate)
+        complete(
+            self.run,
+            self.kind,
+            self.config,
+            self.export_plan,
+            graph=graph,
+            variants=self._variants(),
+            evaluation=self._evaluation(graph),
+        )
         folder = publish(self.run.candidate, self.options.store, self.run.record.model)
         self.say(f"published {folder}")
         return folder
-
-    def _assemble(self) -> None:
-        """Complete the candidate's folder: plots, card, manifest."""
-        fitted = self.run.read("fit", FitResult, "fit")
-        variants = self._variants()
-        graph_file = variants.check(self.run.candidate)
-        evaluation = self._evaluation(graph_file)
-        verdict = self.run.read("gate", Gate, "gate")
-        candidate, record = self.run.candidate, self.run.record
-        graph = digest_file(graph_file)
-        within = (figure for section in evaluation.sections for figure in section.figures)
-        for figure in (*evaluation.figures, *within):
-            shutil.copyfile(self.run.plots / figure.file, candidate / figure.file)
-        shutil.copyfile(self.run.folder / CURVES_FILE, candidate / CURVES_FILE)
-        now, plan = datetime.now(UTC), self.export_plan
-        spent: dict[str, float] = {}
-        if fitted.privacy is not None:
-            spent = {"epsilon": fitted.privacy.epsilon, "delta": fitted.privacy.delta}
-        manifest = Manifest(
-            schema_version=SCHEMA_VERSION,
-            name=record.model,
-            kind=record.kind,
-            version=f"{now:%Y%m%dt%H%M%S}-{graph.sha256[:8]}",
-            created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
-            description=self.kind.about.description,
-            inputs=plan.inputs,
-            outputs=plan.outputs,
-            labels=plan.labels,
-            vocabulary=plan.vocabulary,
-            graph=graph_file.name,
-            files={},
-            golden=Golden(rows=GOLDEN_ROWS, max_abs_error=dict(plan.tolerance)),
-            variants=variants.variants,
-            choice=variants.choice,
-            metrics=evaluation.metrics | spent,
-            gate=verdict,
-            training=TrainingRecord(
-                config=record.config,
-                config_sha256=config_sha256(self.config),
-                preset=record.preset,
-                seed=self.config.fit.seed,
-                parameters=fitted.parameters,
-                duration_s=fitted.duration_s,
-                cpu_s=fitted.cpu_s
-                if fitted.cpu_s is not None
-                else cpu_seconds(fitted.duration_s, fitted.hardware, None),
-                hardware=fitted.hardware,
-            ),
-            data=fitted.data,
-            code_revision=fitted.code_revision,
-            libraries=fitted.libraries,
-        )
-        write_card(
-            candidate,
-            manifest,
-            command=self._command(),
-            intended_use=self.kind.about.intended_use,
-            limits=self.kind.about.limits,
-            figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
-            samples=evaluation.samples,
-            sections=evaluation.sections,
-            metric_notes={**self.kind.about.metric_notes, **private.NOTES},
-        )
-        seal(candidate, manifest)
 
     def _verified_graph(self) -> Path:
         """The float32 graph; raises ExportError unless it is the one that was proved."""
@@ -387,16 +290,6 @@ class Pipeline:
         if digest_file(graph).sha256 != evaluation.graph_sha256:
             raise FitError(f"{graph} was not evaluated; run `evaluate` again")
         return evaluation
-
-    def _command(self) -> str:
-        """The command line that makes this model again."""
-        record = self.run.record
-        words = f"triptych-train run --kind {record.kind} --model {record.model}"
-        words += f" --preset {record.preset}"
-        if record.data is not None:
-            words += f" --data {Path(record.data).name}"
-        preset = self.kind.presets[record.preset]
-        return words + "".join(f" --set {change}" for change in differences(preset, self.config))
 
     def _network(self) -> nn.Module:
         """The served network with its best weights, on the CPU, in evaluation mode."""

@@ -79,6 +79,8 @@ def reproduce(
 ) -> list[Comparison]:
     """Measure the served version of `name` again; plots and `report.md` go to `out`.
 
+    Of its graphs that are not served, the gate's figures are compared, as `<metric>@<precision>`.
+
     Raises ConfigError if there is no such model, PublishError if its files are not what was
     published, DataError if its data are not among `data` nor at their official address.
     """
@@ -111,8 +113,14 @@ def reproduce(
         judge=partner,
         named=baseline,
     )
+    published, measured = dict(manifest.metrics), dict(evaluation.metrics)
+    for variant in manifest.variants:
+        if variant.graph != manifest.graph:
+            scores = kind.score(config, loaded, folder / variant.graph, partner)
+            published |= {f"{key}@{variant.precision}": v for key, v in variant.metrics.items()}
+            measured |= {f"{key}@{variant.precision}": v for key, v in scores.items()}
     page = write_report(out, f"{name} {manifest.version}", evaluation, kind.about.metric_notes)
-    compared = compare(manifest.metrics, evaluation.metrics, kind.reproduced_within)
+    compared = compare(published, measured, kind.reproduced_within)
     say(format_comparisons(compared))
     say(f"report: {page}\n")
     return compared

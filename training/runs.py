@@ -23,6 +23,7 @@ from training.errors import ConfigError, FitError
 from training.loop import BEST_FILE, CHECKPOINT_FILE
 
 RUN_FILE = "run.json"
+CURVES_FILE = "curves.png"
 PLOTS_FOLDER = "plots"
 CANDIDATE_FOLDER = "candidate"
 

@@ -35,7 +35,7 @@ def plot_groups(
         )
         axes.set(title="Accuracy of each group", xlabel="Share right, with its 95 % interval")
         axes.set_ylim(len(lines) - 0.4, -0.6)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
     return path
