@@ -170,6 +170,8 @@ def _add_search(command: argparse.ArgumentParser) -> None:
         "--seed", type=int, help="of the sampler, for a study that one process works on"
     )
     command.add_argument("--data", help="as for fit")
+    command.add_argument("--judge", help="of a GAN's trials: as for run")
+    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
@@ -245,6 +247,7 @@ def search_command(arguments: argparse.Namespace, storage: str | None, data: str
         "--trials": arguments.trials,
         "--epochs": arguments.epochs,
         "--data": data,
+        "--judge": arguments.judge,
     }.items():
         if value is not None:
             words += [option, str(value)]

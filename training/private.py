@@ -275,5 +275,5 @@ def natural_noise(images: int = 256, size: int = 32) -> torch.Tensor:
     shared = torch.randn((images, 1, size, size), generator=draw)
     own = torch.randn((images, 3, size, size), generator=draw)
     spectrum = torch.fft.fft2(shared + 0.3 * own) / radius
-    noise_BCHW = torch.fft.ifft2(spectrum).real
+    noise_BCHW: torch.Tensor = torch.fft.ifft2(spectrum).real
     return (noise_BCHW - noise_BCHW.mean()) / noise_BCHW.std()

@@ -108,6 +108,9 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     """What an int8 graph of this kind must keep to be served; None: there is none."""
     space: Sequence[Dimension] = ()
     """What a search varies unless it is told otherwise."""
+    searched_by: tuple[str, str] | None = None
+    """(metric, "max" or "min") of a search of a kind whose fits have no `monitor`: a figure that
+    the attending partner gives."""
 
     @abstractmethod
     def load_data(self, source: str | None, cache_dir: Path) -> DataT:

@@ -29,6 +29,7 @@ from training.plots.curves import Panel
 from training.reports import agreement, copying, likeness, variety
 from training.reports.baseline import NOTES as BASELINE_NOTES
 from training.reports.baseline import report_baseline
+from training.search.space import Choice, Real
 from training.tasks.adversarial import GanConfig, GanTask, GuideConfig, NetworkConfig
 from training.tasks.base import Task
 
@@ -83,12 +84,23 @@ TINY = GanConfig(
 )
 
 
+SPACE = (
+    Real("optimizer.lr", 5e-5, 1e-3, log=True),
+    Real("critic_optimizer.lr", 5e-5, 2e-3, log=True),
+    Choice("optimizer.beta1", ("0.0", "0.5")),
+    Real("fit.ema_decay", 0.9, 0.9995),
+    Choice("fit.batch_size", ("32", "64", "128")),
+)
+
+
 class Gan(Kind[GanConfig, ImageData]):
     """Noise and a class in, a picture out."""
 
     name = "gan"
     default_model = "cifar10-gan"
     partner = "cifar10"
+    space = SPACE
+    searched_by = ("sample_frechet", "min")
     baseline = "cifar10-dcgan"
     presets: ClassVar[Mapping[str, GanConfig]] = {
         "dcgan": DCGAN,

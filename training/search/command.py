@@ -12,6 +12,7 @@ from training.arguments import search_command
 from training.config import override
 from training.errors import ConfigError
 from training.kinds.base import Kind
+from training.partners import partner_folder
 from training.precision import choose_device
 from training.search.report import REPORT_FILE, write_report
 from training.search.space import choose_space
@@ -35,7 +36,8 @@ def search(arguments: argparse.Namespace, kind: Kind[Any, Any]) -> None:
     config = override(kind.presets[arguments.preset], settings)
     space = choose_space(kind.space, arguments.space, config)
     data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
-    goal = make_goal(kind, arguments.preset, config, data, space)
+    partner = partner_folder(arguments.store, kind, arguments.judge)
+    goal = make_goal(kind, arguments.preset, config, data, space, partner)
     name = arguments.study = arguments.study or f"{kind.name}-{arguments.preset}"
     folder = arguments.runs / "search" / name
     storage = arguments.storage or f"sqlite:///{arguments.runs / 'search' / 'studies.db'}"

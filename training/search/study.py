@@ -9,6 +9,7 @@ whose best validation figure is worse than the median of the others' at that epo
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 import warnings
@@ -30,6 +31,7 @@ from training.kinds.base import Kind
 from training.loop import BEST_FILE, CHECKPOINT_FILE, InterruptedFitError, fit
 from training.private import guard
 from training.search.space import Dimension
+from training.tasks.base import Task
 
 HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process
 CONNECT_ATTEMPTS = 3
@@ -50,6 +52,8 @@ class Goal:
     metric: str
     direction: str
     """"max" or "min"."""
+    partner: Path | None = None
+    """Version folder of a published model that looks on at every trial."""
 
     def identity(self) -> dict[str, Any]:
         """What a study must have been started with for its trials to be comparable."""
@@ -60,7 +64,15 @@ class Goal:
             "data_sha256": self.kind.record(self.data).sha256,
             "space": [repr(dimension) for dimension in self.space],
             "metric": self.metric,
+            "partner": self.partner.name if self.partner else None,
         }
+
+    def task(self, config: KindConfig, device: torch.device) -> Task:
+        """A trial's task, its judge attending."""
+        task = guard(self.kind.task(config, self.data, device), config)
+        if self.partner is not None:
+            self.kind.attend(task, config, self.data, self.partner)
+        return task
 
 
 def make_goal(
@@ -69,10 +81,12 @@ def make_goal(
     config: KindConfig,
     data: Any,
     space: Sequence[Dimension],
+    partner: Path | None = None,
 ) -> Goal:
     """Bind a search to the kind's validation figure.
 
-    Raises ConfigError for a kind that has none, or nothing to search.
+    Raises ConfigError for a kind that has none, for one whose judge is not published yet, or for
+    nothing to search.
     """
     if not space:
         raise ConfigError(
@@ -82,11 +96,19 @@ def make_goal(
         )
     config, data = kind.hold_out(config, data)
     monitor = kind.task(config, data, torch.device("cpu")).monitor
-    if monitor is None:
+    if monitor is not None:
+        return Goal(kind, preset, config, data, tuple(space), *monitor)
+    if kind.searched_by is None:
         raise ConfigError(
             f"{kind.name} cannot be searched: no figure of its fit says which of two runs is better"
         )
-    return Goal(kind, preset, config, data, tuple(space), *monitor)
+    if partner is None:
+        raise ConfigError(
+            f"{kind.name} is searched by {kind.searched_by[0]}, which a published judge measures; "
+            "publish one first, or name its version's folder with --judge",
+            field="judge",
+        )
+    return Goal(kind, preset, config, data, tuple(space), *kind.searched_by, partner)
 
 
 def open_study(storage: str, name: str, goal: Goal, seed: int | None) -> optuna.Study:
@@ -211,14 +233,18 @@ class Worker:
         if folder.exists():  # of an earlier study of that name
             shutil.rmtree(folder)
 
+        last = math.nan
+
         def watch(line: Mapping[str, Any]) -> None:
+            nonlocal last
             if goal.metric in line:
+                last = line[goal.metric]
                 trial.report(line[goal.metric], line["epoch"])
                 # One that has come to its end is not spared anything by being called pruned.
                 if line["epoch"] < config.fit.epochs and trial.should_prune():
                     raise optuna.TrialPruned
 
-        task = guard(goal.kind.task(config, goal.data, self.device), config)
+        task = goal.task(config, self.device)
         try:
             progress = fit(task, config, folder, self.device, watch=watch)
         except DivergedError as error:
@@ -231,9 +257,11 @@ class Worker:
         finally:
             for name in (CHECKPOINT_FILE, BEST_FILE):  # a search keeps figures, not weights
                 (folder / name).unlink(missing_ok=True)
-        if progress.best is None:
+        # The weights kept are the best ones where the fit has a figure for that, or the last.
+        value = last if task.monitor is None else progress.best
+        if value is None or not math.isfinite(value):
             raise optuna.TrialPruned(f"{goal.metric} was never a number")
-        return progress.best
+        return value
 
     def _tell(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         figure = "" if trial.value is None else f" {self.goal.metric} {trial.value:.4g}"

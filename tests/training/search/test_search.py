@@ -38,7 +38,7 @@ class Valley(Task):
     served = "network"
     monitor = ("val_loss", "min")
     steps_per_epoch = 1
-    interrupts = False
+    interrupts = judged = False
 
     def __init__(self, config: KindConfig) -> None:
         self.network = nn.Linear(1, 1)
@@ -55,13 +55,15 @@ class Valley(Task):
         return self.network(batch["x"]).square().mean(), {}
 
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
-        return {"val_loss": self.distance + 1 / epoch}
+        figures = {"val_loss": self.distance + 1 / epoch}
+        return figures | {"judged": self.distance + epoch} if self.judged else figures
 
 
 class Country:
     """As much of a kind as a search asks for."""
 
     name = "valley"
+    searched_by: tuple[str, str] | None = None
 
     def task(self, config: KindConfig, data: object, device: torch.device) -> Valley:
         return Valley(config)
@@ -71,6 +73,9 @@ class Country:
 
     def record(self, data: object) -> Any:
         return type("Record", (), {"sha256": "0"})
+
+    def attend(self, task: Valley, config: KindConfig, data: object, partner: Path) -> None:
+        task.judged = True
 
 
 @pytest.fixture
@@ -137,6 +142,22 @@ def test_a_trial_whose_process_is_lost_is_run_again(tmp_path: Path, goal: Goal) 
     worker.work(1)
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
     assert study.get_trials()[1].params == {"optimizer.lr": value}
+
+
+def test_a_kind_without_a_monitor_is_searched_by_its_judges_last_figure(
+    tmp_path: Path, goal: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Valley, "monitor", None)
+    settings = goal.kind, "flat", goal.config, None, goal.space
+    with pytest.raises(ConfigError, match="no figure of its fit says"):
+        make_goal(*settings)
+    monkeypatch.setattr(Country, "searched_by", ("judged", "min"))
+    with pytest.raises(ConfigError, match="which a published judge measures"):
+        make_goal(*settings)
+    study, worker = start(tmp_path, make_goal(*settings, tmp_path / "judge"))
+    worker.work(1)
+    distance = abs(float(study.best_trial.user_attrs["settings"][0].partition("=")[2]) - BEST_LR)
+    assert study.best_value == pytest.approx(distance + 3)  # of the third epoch, not of the best
 
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path, goal: Goal) -> None:
@@ -210,6 +231,7 @@ def command(tmp_path: Path, sources: dict[str, Path], cache_dir: Path, trials: i
     words = ["search", "--kind", "lstm", "--preset", "tiny", "--epochs", "1", "--threads", "1"]
     words += ["--data", str(sources["lstm"]), "--cache-dir", str(cache_dir)]
     words += ["--runs", str(tmp_path / "runs"), "--trials", str(trials)]
+    words += ["--store", str(tmp_path / "models")]
     return [*words, "--space", "optimizer.lr", "--space", "network.dropout=0..0.5"]
 
 
@@ -244,7 +266,7 @@ def test_two_processes_share_a_study(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--kind", "gan"], "gan"),
+        (["--kind", "gan"], "gan is searched by sample_frechet"),
         (["--preset", "huge"], "it has textbook, standard, tiny"),
         (["--trials", "-1"], "--trials is -1"),
         (["--space", "network.size=1..2"], "did you mean"),
