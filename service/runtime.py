@@ -42,7 +42,8 @@ def preflight(settings: Settings) -> None:
         for name in store.names()[:1]:
             version = store.current(name)
             manifest = store.verified(name, version)
-            Session(store.folder(name, version) / manifest.graph, provider="cuda")
+            graph = manifest.serving("float32").graph
+            Session(store.folder(name, version) / graph, provider="cuda")
 
 
 def check_grpc(host: str, port: int) -> None:
