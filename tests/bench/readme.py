@@ -1,9 +1,9 @@
 """`python -m tests.bench.readme`: write the README's figures from what was measured.
 
 Each section between marks comes from a file of the repository: the models' manifests, the table
-of settings, `docs/bench.json` (written by `make bench`), `docs/bench-peers.json` (written by
-`make bench-peers`) and `docs/image.json` (written by `RECORD=docs/image.json make image`). Nothing
-between the marks is typed by hand.
+of settings, `docs/plane.json` (written by `make plane`), `docs/bench.json` (`make bench`),
+`docs/bench-peers.json` (`make bench-peers`) and `docs/image.json` (`RECORD=docs/image.json make
+image`). Nothing between the marks is typed by hand.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
 from service.settings import table
 from tests.bench.peers import report as peers
+from tests.bench.plane import report as plane
 from tests.bench.report import markdown
 
 README = Path("README.md")
@@ -70,6 +71,7 @@ def image(path: Path = Path("docs/image.json")) -> str:
 
 SECTIONS = {
     "models": models,
+    "plane": lambda: plane.markdown(json.loads(Path("docs/plane.json").read_text())),
     "settings": table,
     "bench": lambda: markdown(json.loads(Path("docs/bench.json").read_text())),
     "peers": lambda: peers.markdown(json.loads(Path("docs/bench-peers.json").read_text())),

@@ -98,10 +98,14 @@ def _method(report: dict[str, Any]) -> str:
         "(nine tenths of the multiply-adds published), pixels in, probabilities out. Each ran in "
         "the session that serves, onnxruntime with one intra-op thread, timed by that thread's own "
         f"clock; medians of {report['rounds']} interleaved rounds of {report['duration_s']:g} s. "
-        f"{quiet([one['other_cores'] for one in report['entrants']])} {machine['processor']}, "
+        f"{_quiet(report)} {machine['processor']}, "
         f"{machine['system']}, Python {machine['python']}, onnxruntime "
         f"{machine['onnxruntime']}, {machine['date']}."
     )
+
+
+def _quiet(report: dict[str, Any]) -> str:
+    return quiet([one["other_cores"] for one in report["entrants"]])
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
@@ -124,6 +128,7 @@ def _plot(report: dict[str, Any], path: Path) -> None:
             axes.set_xlabel("images per second, one thread")
         panels[0].set_ylabel("test accuracy, % (bars: 95 % interval)")
         panels[1].legend(loc="lower left")
+        figure.supxlabel(f"{report['machine']['processor']}. {_quiet(report)}", fontsize=8)
 
 
 def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
@@ -153,4 +158,4 @@ def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
         where="pre", color=GREY, linestyle="--", linewidth=1, label="Pareto front",
     )  # fmt: skip
     axes.set_xscale("log")
-    axes.margins(x=0.2)
+    axes.margins(x=0.25)
