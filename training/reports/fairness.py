@@ -68,8 +68,8 @@ def _summary(groups: Mapping[str, Mapping[str, Proportion]]) -> str:
         gap = counted[best].value - counted[worst].value
         clear = counted[worst].high < counted[best].low
         sentences.append(
-            f"By {grouping}, {worst} fares worst ({counted[worst].value:.1%}), {gap:.1%} below "
-            f"{best}: {'more than' if clear else 'within what'} chance explains."
+            f"By {grouping}, {worst} fares worst ({counted[worst].value:.1%}), {100 * gap:.1f} "
+            f"points below {best}; their intervals {'do not ' if clear else ''}overlap."
         )
     return " ".join(sentences)
 
