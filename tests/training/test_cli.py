@@ -79,7 +79,18 @@ def test_run_publishes_each_kind_and_gold_is_reproduced(desk: Desk) -> None:
             assert np.abs(difference).max() <= allowed
         card = (folder / "card.md").read_text("utf-8")
         assert f"triptych-train run --kind {kind} --model {name} --preset tiny" in card
+        assert "Energy, estimated" in card
+        notes = kinds()[kind].about.metric_notes
+        assert {metric.partition(".")[0] for metric in manifest.metrics} <= set(notes)
+        assert (desk.run_folder(name) / "plots" / "report.md").exists()
         assert (desk.run_folder(name) / "curves.png").stat().st_size > 0
+    data = [word for source in desk.sources.values() for word in ("--data", str(source))]
+    reports = desk.store.parent / "reports"
+    again = ["--store", str(desk.store), "--out", str(reports), *data, *desk.cache]
+    assert main(["reproduce", *again]) == 0
+    assert {path.parent.name for path in reports.glob("*/report.md")} == {
+        path.name for path in desk.store.iterdir()
+    }
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
