@@ -97,12 +97,15 @@ def cover(image_NHWC: Images, mask_Nhw: NDArray[np.bool_]) -> Images:
 def deletion_test(
     classify: Probabilities,
     image_NHWC: Images,
+    before_NC: NDArray[np.floating],
     heatmap_Nhw: NDArray[np.floating],
     rng: np.random.Generator,
 ) -> Deletion:
-    """Cover by heat map, and by both controls; maps of one cell have no elsewhere."""
+    """Cover by heat map, and by both controls; maps of one cell have no elsewhere.
+
+    `before_NC` are the probabilities of the images as they are.
+    """
     assert heatmap_Nhw[0].size > 1, "a map of one cell points nowhere"
-    before_NC = classify(image_NHWC)
     top_N = before_NC.argmax(axis=1)
     row_N = np.arange(len(top_N))
     mask_Nhw = hottest(heatmap_Nhw)

@@ -78,7 +78,9 @@ def report_attention(
     text = "A class activation map (Zhou et al. 2016, arXiv:1512.04150) comes with every answer."
     if answers.heatmap[0].size > 1:
         rng = np.random.default_rng(derive(seed, "deletion"))
-        found = deletion_test(classifier.probabilities, test.images, answers.heatmap, rng)
+        found = deletion_test(
+            classifier.probabilities, test.images, answers.probability, answers.heatmap, rng
+        )
         metrics, told = _figures(found), _tell(found, len(test.labels))
         figures.append(Figure("covering.png", "Fall of the top class' probability, by what is hid"))
         plot_drops(

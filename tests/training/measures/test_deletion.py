@@ -32,7 +32,8 @@ IMAGES, WHERE = scene()
 
 
 def run(heat: np.ndarray):
-    return deletion_test(brightness_seeker, IMAGES, heat, np.random.default_rng(1))
+    before = brightness_seeker(IMAGES)
+    return deletion_test(brightness_seeker, IMAGES, before, heat, np.random.default_rng(1))
 
 
 def test_a_true_map_has_an_advantage_over_both_controls() -> None:
