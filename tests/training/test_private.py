@@ -104,7 +104,8 @@ def test_one_example_moves_the_weights_by_no_more_than_the_clip_norm(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        moved.append(nn.utils.parameters_to_vector(task.modules["network"].parameters()).detach())
+        weights = task.modules["network"].parameters()
+        moved.append(torch.cat([weight.detach().flatten() for weight in weights]))
     apart = float((moved[0] - moved[1]).norm())
     assert 0 < apart <= rate * clip / 32 * 1.001
 
@@ -161,7 +162,7 @@ def test_natural_noise_has_neighbours_that_look_alike() -> None:
     assert float(noise_BCHW.mean()) == pytest.approx(0, abs=1e-5)
     assert float(noise_BCHW.std()) == pytest.approx(1, abs=1e-3)
     beside = F.cosine_similarity(noise_BCHW[..., 1:].flatten(), noise_BCHW[..., :-1].flatten(), 0)
-    assert 0.8 < float(beside) < 0.99
+    assert 0.93 < float(beside) < 0.97
 
 
 @pytest.mark.parametrize(
