@@ -14,6 +14,11 @@ DATA ?=
 TRAIN_ARGS ?=
 # Data of the shipped models: a folder that holds them (or one of them); empty: official sources.
 DATA_DIR ?= $(wildcard data)
+# What `make search` searches, and more options for it, e.g. SEARCH_ARGS="--trials 50 --epochs 5".
+KIND ?= cnn
+SEARCH_ARGS ?=
+# Data of `make private`, e.g. PRIVATE_ARGS="--cnn cifar10.tar.gz --lstm tinyshakespeare.txt".
+PRIVATE_ARGS ?=
 # More options for `make evaluate`, e.g. EVALUATE_ARGS="--model cifar10".
 EVALUATE_ARGS ?=
 # What `make bench` measures: an ONNX image classifier, or `reference`; empty: the shipped models.
@@ -32,7 +37,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain evaluate bench bench-peers quantised plane profile figures load image clean
+.PHONY: help serve test check format train retrain search evaluate bench bench-peers quantised plane private profile figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +84,13 @@ train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (
 		$(if $(DATA),--data $(DATA)) $(TRAIN_ARGS)
 
 retrain: train ## the same: a running service swaps to the new version by itself
+
+search: $(DEV)/ready ## look for better settings of KIND (DATA, SEARCH_ARGS); report in runs/search/
+	$(DEV)/bin/triptych-train search --kind $(KIND) --store $(STORE) \
+		$(if $(DATA),--data $(DATA)) $(SEARCH_ARGS)
+
+private: $(DEV)/ready ## what private training costs, into docs/private.md (PRIVATE_ARGS names the data)
+	$(DEV)/bin/python -m tests.bench.privacy $(PRIVATE_ARGS)
 
 evaluate: $(DEV)/ready ## measure the published models again and compare with their manifests (DATA_DIR)
 	$(DEV)/bin/triptych-train reproduce --store $(STORE) \
