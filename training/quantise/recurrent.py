@@ -113,9 +113,7 @@ def _layer(input_: Floats, recurrent: Floats, bias: Floats, table: Floats | None
 
 def _build(network: _Network, source: onnx.ModelProto) -> onnx.ModelProto:
     hidden, count = network.hidden, len(network.layers)
-    h = [f"h{layer}" for layer in range(count)]
-    c = [f"c{layer}" for layer in range(count)]
-    states = [*h, *c]
+    states = [f"{part}{layer}" for part in "hc" for layer in range(count)]
     constants: dict[str, NDArray[Any]] = {
         "parts": np.full(2 * count, hidden),
         "sigmoids_and_tanh": np.array([3 * hidden, hidden]),
@@ -123,7 +121,10 @@ def _build(network: _Network, source: onnx.ModelProto) -> onnx.ModelProto:
         "h_scale": np.array(1 / _H_STEPS, np.float32),
         "h_zero": np.array(_H_ZERO, np.uint8),
     }
-    body = [helper.make_node("Gather", ["table", "token"], ["added0"])]
+    body = [
+        helper.make_node("Gather", ["table", "token_N"], ["added0"]),
+        helper.make_node("Split", ["state_NS", "parts"], states, axis=1),
+    ]
     below: list[str] = []
     for layer, weights in enumerate(network.layers):
         body += _cell(str(layer), below)
@@ -137,33 +138,36 @@ def _build(network: _Network, source: onnx.ModelProto) -> onnx.ModelProto:
         helper.make_node(
             "MatMulIntegerToFloat",
             [*below, "head", "h_scale", "head_scale", "h_zero", "", "head_bias"],
-            ["logits_N"],
+            ["logits_NV"],
             domain=_DOMAIN,
         )
     )
     carried = [f"{name}.next" for name in states]
+    body.append(helper.make_node("Concat", carried, ["state_NS.next"], axis=1))
     step = helper.make_graph(
         body,
         "step",
-        [*_floats(states, hidden), helper.make_tensor_value_info("token", TensorProto.INT64, "N")],
-        [*_floats(carried, hidden), *_floats(["logits_N"], len(network.head_bias))],
+        [
+            _floats("state_NS", hidden * len(states)),
+            helper.make_tensor_value_info("token_N", TensorProto.INT64, ["N"]),
+        ],
+        [
+            _floats("state_NS.next", hidden * len(states)),
+            _floats("logits_NV", len(network.head_bias)),
+        ],
     )
-    ends = [f"{name}.end" for name in states]
-    nodes = [
-        helper.make_node("Transpose", ["token"], ["token_TN"], perm=[1, 0]),
-        helper.make_node("Split", ["state", "parts"], [f"{n}.start" for n in states], axis=1),
-        helper.make_node(
-            "Scan",
-            [*(f"{name}.start" for name in states), "token_TN"],
-            [*ends, "logits_TNV"],
-            body=step,
-            num_scan_inputs=1,
-        ),
-        helper.make_node("Transpose", ["logits_TNV"], ["logits"], perm=[1, 0, 2]),
-        helper.make_node("Concat", ends, ["state_out"], axis=1),
-    ]
+    # One state, not one for each layer's h and c: each costs a step of a single row a microsecond.
+    scan = helper.make_node(
+        "Scan",
+        ["state", "token"],
+        ["state_out", "logits"],
+        body=step,
+        num_scan_inputs=1,
+        scan_input_axes=[1],
+        scan_output_axes=[1],
+    )
     graph = helper.make_graph(
-        nodes,
+        [scan],
         "int8",
         source.graph.input,
         source.graph.output,
@@ -201,8 +205,8 @@ def _cell(layer: str, below: Sequence[str]) -> Iterator[onnx.NodeProto]:
     yield node("QuantizeLinear", [f"h{layer}.next", "h_scale", "h_zero"], f"y{layer}.int8")
 
 
-def _floats(names: Sequence[str], size: int) -> list[onnx.ValueInfoProto]:
-    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name in names]
+def _floats(name: str, size: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
 
 
 def _quantise_columns(weight_KG: Floats) -> tuple[NDArray[np.int8], Floats]:
