@@ -85,14 +85,13 @@ TINY = CnnConfig(
 
 PRESETS = {"softmax": SOFTMAX, "textbook": TEXTBOOK, "standard": STANDARD, "tiny": TINY}
 
-
 SPACE = (
-    Real("optimizer.lr", 0.02, 1.0, log=True),
+    Real("optimizer.lr", 0.01, 0.5, log=True),
     Real("optimizer.weight_decay", 1e-4, 5e-3, log=True),
     Real("label_smoothing", 0.0, 0.3),
     Whole("augment.translate_px", 0, 4),
-    Choice("augment.cutout_px", ("0", "8", "12")),
-    Choice("network.widths", ("[48, 96, 144]", "[64, 128, 192]", "[64, 128, 256]")),
+    Whole("augment.cutout_px", 0, 12, step=2),
+    Choice("network.widths", ("[64, 128, 256]", "[96, 192, 384]", "[64, 192, 384]")),
 )
 SEARCHED_SHARE = 0.1  # of the training images, held out to judge a search's trials
 
@@ -167,7 +166,8 @@ class Cnn(Kind[CnnConfig, ImageData]):
 
     def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:
         """A share of the training images judges; the test images stay unseen."""
-        return replace(config, validation_share=config.validation_share or SEARCHED_SHARE), data
+        share = max(config.validation_share, SEARCHED_SHARE)  # fewer could not tell trials apart
+        return replace(config, validation_share=share), data
 
     def evaluate(
         self,
