@@ -69,8 +69,8 @@ SPACE = (
     Real("optimizer.lr", 1e-3, 1e-2, log=True),
     Real("optimizer.weight_decay", 1e-3, 0.3, log=True),
     Real("network.dropout", 0.0, 0.6),
-    Choice("network.hidden", ("256", "384", "512")),
-    Choice("network.layers", ("1", "2")),
+    Real("network.weight_drop", 0.0, 0.6),
+    Choice("network.hidden", ("384", "512", "640")),
 )
 SEARCHED_SHARE = 0.1  # of the training text, its end: what judges a search's trials
 
