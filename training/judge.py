@@ -38,7 +38,8 @@ class Judge:
         path = folder / MANIFEST_FILE
         try:
             manifest = decode_manifest(path.read_bytes(), where=str(path))
-            self._session = Session(folder / manifest.graph)
+            # Whatever precision is served: figures that outlive a run should not rest on rounding.
+            self._session = Session(folder / manifest.serving("float32").graph)
         except (OSError, ContractError) as error:
             raise DataError(f"{folder} cannot judge: {error}", field="judge") from error
         if "feature" not in self._session.outputs or "image" not in self._session.inputs:

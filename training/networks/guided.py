@@ -56,7 +56,7 @@ class Head(nn.Module):
         x = F.leaky_relu(self.mix(map_BCHW), 0.1)
         feature_BD = F.leaky_relu(self.conv(x), 0.1).sum(dim=(2, 3))
         score_B: torch.Tensor = self.score(feature_BD).squeeze(1)
-        score_B = score_B + (self.projection(label_B) * feature_BD).sum(dim=1)
+        score_B += (self.projection(label_B) * feature_BD).sum(dim=1)
         return score_B
 
 
