@@ -71,6 +71,8 @@ def write_report(
             "",
             "## What mattered",
             "",
+            f"Of {len(complete)} completed trials; of fewer than some tens, it is a hint.",
+            "",
             "| setting | importance |",
             "| --- | --- |",
             *(f"| `{key}` | {share:.0%} |" for key, share in importances.items()),
@@ -111,7 +113,7 @@ def _best_lines(best: FrozenTrial, goal: Goal) -> list[str]:
         "",
         "    " + " ".join(f"--set '{setting}'" for setting in settings),
         "",
-        f"| setting | preset {goal.preset} | best trial |",
+        f"| setting | {goal.preset}, as searched | best trial |",
         "| --- | --- | --- |",
         *(f"| `{key}` | {before[key]} | {after[key]} |" for key in changed),
     ]

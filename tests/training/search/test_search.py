@@ -197,6 +197,7 @@ def test_the_report_names_the_best_as_settings_and_every_trial(tmp_path: Path, g
     text = write_report(study, goal, tmp_path / "out", storage="here", command="search again")
     (setting,) = study.best_trial.user_attrs["settings"]
     assert f"--set '{setting}'" in text
+    assert "flat, as searched" in text
     assert f"| `optimizer.lr` | 0.001 | {setting.partition('=')[2]} |" in text
     assert "search again" in text
     assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 1 + 5
