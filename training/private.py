@@ -15,8 +15,6 @@ from the training data as they are.
 
 from __future__ import annotations
 
-import copy
-import math
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping
@@ -31,7 +29,7 @@ from torch import nn
 
 from training.config import KindConfig, require
 from training.errors import ConfigError
-from training.networks.charlstm import CharLstm
+from training.networks.separable import replace_norms, separable
 from training.networks.whitening import Whitening
 from training.tasks.base import Batch, Phase, Task
 
@@ -40,7 +38,6 @@ FEWEST_EXAMPLES = 32
 delta."""
 ACCOUNTANT = "prv"  # Gopi et al. 2021, arXiv:2106.02848: the tightest of Opacus'
 FALL = 1.75  # power of the frequency: neighbours then correlate at 0.95, as in small photographs
-LARGEST_GROUPS = 32  # of a group norm, as its authors chose (Wu & He 2018, arXiv:1803.08494)
 
 NOTES: Mapping[str, str] = {
     "epsilon": "privacy spent on each training example; smaller is more private",
@@ -200,67 +197,6 @@ def _check(task: Task, config: KindConfig) -> None:
         f"at most half of the {task.examples} training examples with privacy",
     )
     require(fit.precision != "bfloat16", "fit.precision", fit.precision, "float32 with privacy")
-
-
-def replace_norms(network: nn.Module) -> None:
-    """Put a group norm in the place of each batch norm, which would mix examples' gradients."""
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                groups = math.gcd(child.num_features, LARGEST_GROUPS)
-                norm = nn.GroupNorm(groups, child.num_features).to(child.weight.device)
-                norm.weight.requires_grad_(child.weight.requires_grad)
-                setattr(module, name, norm)
-
-
-class SeparableLstm(nn.Module):
-    """An LSTM that yields each example's gradient, on the very parameters of a fused one."""
-
-    def __init__(self, fused: nn.LSTM) -> None:
-        super().__init__()
-        from opacus.layers import DPLSTM  # noqa: PLC0415 - for private runs alone
-
-        self.layers = nn.ModuleList()
-        self.dropout = nn.Dropout(fused.dropout)
-        for layer in range(fused.num_layers):
-            inputs = fused.input_size if layer == 0 else fused.hidden_size
-            cells = DPLSTM(inputs, fused.hidden_size, batch_first=True)
-            for name in ("weight", "bias"):
-                for part in ("ih", "hh"):
-                    own = getattr(fused, f"{name}_{part}_l{layer}")
-                    setattr(getattr(cells.l0, part), name, own)
-                    setattr(cells, f"{name}_{part}_l0", own)  # by this name it holds it as well
-            self.layers.append(cells)
-
-    def forward(
-        self, x_BTE: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """As nn.LSTM: [B,T,E] and (h, c), each [layers,B,H], to [B,T,H] and the state after."""
-        h_LBH, c_LBH = [], []
-        for layer, cells in enumerate(self.layers):
-            before = state[0][layer : layer + 1], state[1][layer : layer + 1]
-            x_BTE, (h_1BH, c_1BH) = cells(self.dropout(x_BTE) if layer else x_BTE, before)
-            h_LBH.append(h_1BH)
-            c_LBH.append(c_1BH)
-        return x_BTE, (torch.cat(h_LBH), torch.cat(c_LBH))
-
-
-def separable(network: nn.Module) -> nn.Module:
-    """The network, its LSTM if it has one replaced by cells that yield each example's gradient.
-
-    The cells hold the LSTM's own parameters: what steps them steps the network.
-    """
-    if not isinstance(network, CharLstm):
-        return network
-    require(
-        network.weight_drop == 0,
-        "network.weight_drop",
-        network.weight_drop,
-        "0 with privacy",
-    )
-    counterpart = copy.copy(network)
-    counterpart._modules = {**network._modules, "lstm": SeparableLstm(network.lstm)}
-    return counterpart
 
 
 def natural_noise(images: int = 256, size: int = 32) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Outcome:
 
     kind: str
     figures: dict[str, float]
-    duration_s: float
+    cpu_s: float
     spent: Privacy | None
 
 
@@ -60,12 +61,14 @@ def measure(kind: str, config: KindConfig, data: Any, epsilon: float) -> Outcome
     config = override(config, [f"privacy.epsilon={epsilon}", f"privacy.delta={DELTA}"])
     with tempfile.TemporaryDirectory() as folder:
         task = guard(kinds()[kind].task(config, data, CPU), config)
+        began = time.process_time()
         progress = fit(task, config, Path(folder), CPU)
+        cpu_s = time.process_time() - began
         (*_, last) = read_metrics(Path(folder))
     return Outcome(
         kind=kind,
         figures={key: last[key] for key in last if key.startswith(("test_", "val_"))},
-        duration_s=progress.elapsed_s,
+        cpu_s=cpu_s,
         spent=task.spent(progress.step) if isinstance(task, PrivateTask) else None,
     )
 
@@ -88,7 +91,7 @@ def report(outcomes: list[Outcome], configs: dict[str, KindConfig], epochs: int)
         lines += [
             f"## {kind}: {', '.join(SETTINGS[kind])}",
             "",
-            "| epsilon | noise multiplier | " + " | ".join(metrics) + " | seconds |",
+            "| epsilon | noise multiplier | " + " | ".join(metrics) + " | CPU-seconds |",
             "| --- " * (len(metrics) + 3) + "|",
         ]
         for outcome in own:
@@ -97,7 +100,7 @@ def report(outcomes: list[Outcome], configs: dict[str, KindConfig], epochs: int)
             if spent is not None:
                 budget = [f"{spent.epsilon:.2f}", f"{spent.noise_multiplier:.2f}"]
             cells = budget + [f"{outcome.figures[metric]:.4f}" for metric in metrics]
-            lines.append("| " + " | ".join(cells) + f" | {outcome.duration_s:.0f} |")
+            lines.append("| " + " | ".join(cells) + f" | {outcome.cpu_s:.0f} |")
         lines += [
             "",
             f"One example's gradient keeps at most an L2 norm of {config.privacy.clip_norm:g}.",

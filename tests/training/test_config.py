@@ -31,6 +31,7 @@ def test_set_changes_nested_values_of_every_type() -> None:
             "optimizer.nesterov=true",
             "fit.epochs=3",
             "network.widths=[16, 32]",
+            "network.blocks=[1, 1]",
             "schedule.name=linear",
             "label_smoothing=0",
         ],
@@ -73,7 +74,9 @@ def test_a_bad_setting_names_its_key_and_what_would_do(assignment: str, message:
 
 
 def test_a_gan_refuses_what_its_networks_cannot_do() -> None:
-    with pytest.raises(ConfigError, match=r"class_weight is 0\.5; it must be 0 for dcgan"):
+    with pytest.raises(
+        ConfigError, match=r"class_weight is 0\.5; it must be 0 but for the projection critic"
+    ):
         GanConfig(network=GanNetworkConfig(architecture="dcgan"), class_weight=0.5)
     with pytest.raises(ConfigError, match="patience"):
         GanConfig(fit=FitConfig(patience=1))
@@ -86,6 +89,7 @@ def test_the_hash_tells_configurations_apart() -> None:
 
 
 def test_differences_are_what_set_needs_to_get_there() -> None:
-    changed = override(CnnConfig(), ["optimizer.name=sgd", "network.widths=[16]", "fit.seed=4"])
+    settings = ["optimizer.name=sgd", "network.widths=[16]", "network.blocks=[2]", "fit.seed=4"]
+    changed = override(CnnConfig(), settings)
     assert override(CnnConfig(), differences(CnnConfig(), changed)) == changed
     assert differences(CnnConfig(), CnnConfig()) == []

@@ -22,8 +22,9 @@ from training.export import export_graph
 from training.kinds import kinds
 from training.loop import fit
 from training.networks.charlstm import CharLstm
+from training.networks.separable import replace_norms, separable
 from training.networks.whitening import Whitening
-from training.private import PrivateTask, guard, natural_noise, replace_norms, separable
+from training.private import PrivateTask, guard, natural_noise
 from training.publish import served_manifest
 from training.verify import verify_graph
 

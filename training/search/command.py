@@ -14,9 +14,10 @@ from training.errors import ConfigError
 from training.kinds.base import Kind
 from training.partners import partner_folder
 from training.precision import choose_device
+from training.search.goal import make_goal
 from training.search.report import REPORT_FILE, write_report
 from training.search.space import choose_space
-from training.search.study import Worker, hide_password, make_goal, open_study
+from training.search.study import Worker, hide_password, open_study
 
 
 def search(arguments: argparse.Namespace, kind: Kind[Any, Any]) -> None:

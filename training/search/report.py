@@ -24,7 +24,7 @@ from optuna.visualization.matplotlib import plot_parallel_coordinate, plot_param
 from training.config import flatten, override
 from training.plots.drawing import DPI
 from training.precision import describe_hardware
-from training.search.study import Goal
+from training.search.goal import Goal
 
 REPORT_FILE, TABLE_FILE = "report.md", "trials.csv"
 IMPORTANCE_FILE, PARALLEL_FILE = "importance.png", "parallel.png"

@@ -22,9 +22,10 @@ from training.errors import ConfigError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.loop import InterruptedFitError
+from training.search.goal import Goal, make_goal
 from training.search.report import write_report
 from training.search.space import Real
-from training.search.study import Goal, Worker, hide_password, make_goal, open_study
+from training.search.study import Worker, hide_password, open_study
 from training.tasks.base import Batch, Losses, Phase, Task
 
 ROOT = Path(__file__).resolve().parents[3]
