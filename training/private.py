@@ -29,7 +29,7 @@ from torch import nn
 
 from training.config import KindConfig, require
 from training.errors import ConfigError
-from training.networks.separable import replace_norms, separable
+from training.networks.separable import lay_out_planes, replace_norms, separable
 from training.networks.whitening import Whitening
 from training.tasks.base import Batch, Phase, Task
 
@@ -85,6 +85,7 @@ class PrivateTask(Task):
         self.modules = {task.served: network}
         # The task's own loss runs the counterpart, whose parameters are the network's.
         self.counterpart = separable(network)
+        lay_out_planes(network)
         task.modules = {task.served: self.counterpart}
         self.phases = (replace(task.phases[0], module=self.counterpart),)
         self._secret = torch.Generator().manual_seed(secrets.randbits(63))
@@ -96,6 +97,9 @@ class PrivateTask(Task):
 
         # A network's input, a picture or characters, needs no gradient, and torch warns of that.
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        for module in self.counterpart.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_pre_hook(_in_planes)
         GradSampleModule(self.counterpart, batch_first=True, loss_reduction="mean")
         parameter = next(phase.module.parameters())
         private: torch.optim.Optimizer = DPOptimizer(
@@ -160,6 +164,13 @@ class PrivateTask(Task):
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
         """As the task does, on data that are not protected."""
         return self.task.validate(network, folder, epoch)
+
+
+def _in_planes(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Opacus unfolds a convolution's input by its strides and takes it to lie in planes (NCHW); of
+    one in channels-last order it would take pixels that belong to other places and examples.
+    """
+    return tuple(x_BCHW.contiguous() for x_BCHW in inputs)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -109,6 +110,41 @@ def test_one_example_moves_the_weights_by_no_more_than_the_clip_norm(
         moved.append(torch.cat([weight.detach().flatten() for weight in weights]))
     apart = float((moved[0] - moved[1]).norm())
     assert 0 < apart <= rate * clip / 32 * 1.001
+
+
+@pytest.mark.parametrize(
+    ("kind", "network_settings"),
+    [
+        ("lstm", ["network.dropout=0"]),
+        ("cnn", ["network.architecture=textbook"]),
+        ("cnn", ["network.architecture=airbench"]),
+        ("cnn", ["network.architecture=residual", "network.blocks=[1, 1]"]),
+    ],
+)
+def test_without_noise_or_clipping_a_step_is_the_ordinary_one(
+    kind: str, network_settings: list[str], sources: dict[str, Path], cache_dir: Path
+) -> None:
+    settings = ["optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.momentum=0"]
+    settings += ["optimizer.nesterov=false", "privacy.clip_norm=1e6"]
+    task, _, _ = private_task(kind, sources, cache_dir, *settings, *network_settings)
+    vars(task)["noise_multiplier"] = 0.0
+    network = task.modules["network"]
+    ordinary = copy.deepcopy(network).train()
+    torch.manual_seed(0)
+    batch = task.task.gather(torch.arange(32), 0)
+    for module, optimizer in (
+        (network, task.optimizer(task.phases[0])),
+        (ordinary, torch.optim.SGD(ordinary.parameters(), lr=0.1)),
+    ):
+        task.counterpart.train()
+        if module is ordinary:
+            task.task.modules = {"network": ordinary}
+        loss, _ = task.phases[0].loss(batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for one, other in zip(network.parameters(), ordinary.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_noise_and_samples_are_secret_and_new_each_time(

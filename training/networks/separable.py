@@ -25,6 +25,12 @@ def replace_norms(network: nn.Module) -> None:
                 setattr(module, name, norm)
 
 
+def lay_out_planes(network: nn.Module) -> None:
+    """Undo channels-last weights, so that what comes of a convolution lies in planes (NCHW)."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
+
+
 class SeparableLstm(nn.Module):
     """An LSTM that yields each example's gradient, on the very parameters of a fused one."""
 
