@@ -28,18 +28,25 @@ def require(holds: bool, key: str, value: object, allowed: str) -> None:
 class OptimizerConfig:
     """How gradients become steps. `weight_decay` is decoupled for adamw, coupled for the rest."""
 
-    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    name: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
+    """muon: convolutions' filters by Muon, all else by SGD with Nesterov momentum."""
     lr: float = 1e-3
-    """Peak learning rate; the schedule scales it."""
+    """Peak learning rate; the schedule scales it. Of the filters alone for muon."""
     momentum: float = 0.9
-    """SGD's; 0 is plain SGD."""
+    """SGD's; 0 is plain SGD. Of the filters alone for muon."""
     nesterov: bool = False
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.0
+    matrix_lr: float = 0.005
+    """Muon's, for matrices: the classifier."""
+    vector_lr: float = 25.0
+    """Muon's, for biases and the shifts of norms, whose gradients are small."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "lr", self.lr, "above 0")
+        require(self.matrix_lr > 0, "matrix_lr", self.matrix_lr, "above 0")
+        require(self.vector_lr > 0, "vector_lr", self.vector_lr, "above 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         require(0 <= self.beta1 < 1, "beta1", self.beta1, "in [0, 1)")
         require(0 <= self.beta2 < 1, "beta2", self.beta2, "in [0, 1)")
@@ -78,6 +85,9 @@ class FitConfig:
     """Epochs between validations (and the last epoch always)."""
     patience: int = 0
     """Validations without a better figure before the run stops early; 0 never stops."""
+    keep: Literal["best", "last"] = "best"
+    """The epoch whose weights are served. A schedule that ends at nothing makes the last one the
+    best in truth, whichever a small validation set favours."""
     checkpoint_every_s: float = 120.0
     """Seconds between checkpoints inside an epoch; each epoch's end writes one anyway."""
 
@@ -207,12 +217,24 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
 def config_sha256(config: KindConfig) -> str:
     """Hash of the whole configuration: equal configurations, equal hashes.
 
-    Without privacy that group is left out, as it was before there was one.
+    Settings that do nothing are left out, so that those which come with a later version do not
+    change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
         del tree["privacy"]
+    if config.fit.keep == "best":
+        del tree["fit"]["keep"]
+    _drop_unused_rates(tree)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _drop_unused_rates(tree: dict[str, Any]) -> None:
+    if "vector_lr" in tree and tree["name"] != "muon":
+        del tree["matrix_lr"], tree["vector_lr"]
+    for group in tree.values():
+        if isinstance(group, dict):
+            _drop_unused_rates(group)
 
 
 def flatten(config: object) -> dict[str, str]:

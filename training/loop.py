@@ -201,7 +201,7 @@ class _Run:
                 continue
             self.focus(phase)
             scale = learning_rate_scale(self.config.schedule, progress)
-            set_learning_rate(optimizer, phase.optimizer.lr * scale)
+            set_learning_rate(optimizer, scale)
             optimizer.zero_grad(set_to_none=True)
             phase.module.train()
             with autocast(self.dtype, self.device):
@@ -254,18 +254,25 @@ class _Run:
         return 0 < fit_config.patience <= progress.stale
 
     def keep_best(self, figures: dict[str, Any], epoch: int) -> None:
-        """Save the averaged weights if they are the best so far (or have nothing to compare)."""
+        """Save the averaged weights if they are the best so far (or have nothing to compare), or
+        if the last ones are to be kept.
+        """
         progress = self.progress
         progress.stale += 1
+        better = True
         if self.task.monitor is not None:
             metric, goal = self.task.monitor
             value = float(figures[metric])
             sign = 1 if goal == "max" else -1
             best = -math.inf if progress.best is None else sign * progress.best
-            if not best < sign * value < math.inf:  # which a NaN is not either
-                return
-            progress.best = value
-        progress.best_epoch, progress.stale = epoch, 0
+            better = best < sign * value < math.inf  # which a NaN is not either
+            if better:
+                progress.best = value
+        if better:
+            progress.stale = 0
+        elif self.config.fit.keep == "best":
+            return
+        progress.best_epoch = epoch
         checkpoint.save(
             self.folder / BEST_FILE,
             {"weights": self.average.module.state_dict(), "epoch": epoch},

@@ -9,13 +9,35 @@ import torch
 from torch import nn
 
 from training.config import OptimizerConfig, ScheduleConfig
+from training.muon import FilterMuon
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Weight decay falls on matrices and kernels alone: shrinking a bias or a norm's scale only
     limits what the network can express (Goyal et al. 2017, section 5.3).
+
+    Each group's own peak rate is its `initial_lr`.
     """
+    optimizer = _build(module, config)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # the name that torch's own schedules use
+    return optimizer
+
+
+def _build(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     trained = [p for p in module.parameters() if p.requires_grad]
+    if config.name == "muon":
+        decay, matrix_lr = config.weight_decay, config.matrix_lr
+        parts = [
+            {"params": [p for p in trained if p.ndim == 4], "lr": config.lr, "filters": True},
+            {
+                "params": [p for p in trained if p.ndim in (2, 3)],
+                "lr": matrix_lr,
+                "weight_decay": decay,
+            },
+            {"params": [p for p in trained if p.ndim <= 1], "lr": config.vector_lr},
+        ]
+        return FilterMuon([part for part in parts if part["params"]], momentum=config.momentum)
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -46,10 +68,10 @@ def learning_rate_scale(config: ScheduleConfig, progress: float) -> float:
     return config.final + (1 - config.final) * (1 + math.cos(math.pi * fallen)) / 2
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group the rate `lr`."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> None:
+    """Give every parameter group the share `scale` of its peak rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = group["initial_lr"] * scale
 
 
 class Average:

@@ -207,6 +207,13 @@ def _check(task: Task, config: KindConfig) -> None:
         fit.batch_size,
         f"at most half of the {task.examples} training examples with privacy",
     )
+    name = config.optimizer.name
+    require(
+        name != "muon",
+        "optimizer.name",
+        name,
+        "sgd, adam or adamw with privacy, which adds to them",
+    )
     require(fit.precision != "bfloat16", "fit.precision", fit.precision, "float32 with privacy")
 
 

@@ -109,8 +109,19 @@ def _average_pool(inputs: Sequence[torch.Tensor], attributes: Attributes) -> tor
 
 
 def _mean(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
-    axes = inputs[1].tolist() if len(inputs) > 1 else list(attributes["axes"])
-    return inputs[0].mean(dim=axes, keepdim=bool(attributes.get("keepdims", 1)))
+    return inputs[0].mean(
+        dim=_axes(inputs, attributes), keepdim=bool(attributes.get("keepdims", 1))
+    )
+
+
+def _maximum(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
+    return inputs[0].amax(
+        dim=_axes(inputs, attributes), keepdim=bool(attributes.get("keepdims", 1))
+    )
+
+
+def _axes(inputs: Sequence[torch.Tensor], attributes: Attributes) -> list[int]:
+    return inputs[1].tolist() if len(inputs) > 1 else list(attributes["axes"])
 
 
 def _gemm(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
@@ -142,6 +153,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "MatMul": lambda x, _: x[0] @ x[1],
     "MaxPool": _max_pool,
     "Mul": lambda x, _: x[0] * x[1],
+    "ReduceMax": _maximum,
     "ReduceMean": _mean,
     "Reshape": _reshape,
     "Relu": lambda x, _: F.relu(x[0]),

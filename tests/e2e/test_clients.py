@@ -75,7 +75,8 @@ def test_openai_completes(client: openai.OpenAI) -> None:
 
 
 def test_openai_streams(client: openai.OpenAI) -> None:
-    # Long enough that so small a model cannot end before the first characters are on their way.
+    # The first characters are on their way before the last are drawn; how many pieces the rest
+    # comes in is a question of the model's speed.
     asked = {"model": "shakespeare", "prompt": "The ", "max_tokens": 1000, "seed": 1}
     whole = client.completions.create(**asked)  # type: ignore[call-overload]
     chunks = list(
@@ -88,7 +89,7 @@ def test_openai_streams(client: openai.OpenAI) -> None:
     text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
     assert text == whole.choices[0].text
     assert chunks[-1].usage.completion_tokens == 1000
-    assert len(chunks) > 3
+    assert len([chunk for chunk in chunks if any(choice.text for choice in chunk.choices)]) > 1
 
 
 @pytest.mark.anyio

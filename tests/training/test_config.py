@@ -1,10 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
-from training.config import FitConfig, config_sha256, differences, from_dict, override, to_dict
+from training.config import (
+    FitConfig,
+    KindConfig,
+    config_sha256,
+    differences,
+    from_dict,
+    override,
+    to_dict,
+)
 from training.errors import ConfigError
 from training.kinds import kinds
 from training.tasks.adversarial import GanConfig
@@ -31,7 +41,6 @@ def test_set_changes_nested_values_of_every_type() -> None:
             "optimizer.nesterov=true",
             "fit.epochs=3",
             "network.widths=[16, 32]",
-            "network.blocks=[1, 1]",
             "schedule.name=linear",
             "label_smoothing=0",
         ],
@@ -88,8 +97,30 @@ def test_the_hash_tells_configurations_apart() -> None:
     assert config_sha256(base) != config_sha256(dataclasses.replace(base, label_smoothing=0.1))
 
 
+def test_a_configuration_keeps_the_hash_it_had_before_settings_came_that_it_does_not_use() -> None:
+    tree = to_dict(KindConfig())
+    del tree["privacy"], tree["fit"]["keep"]
+    del tree["optimizer"]["matrix_lr"], tree["optimizer"]["vector_lr"]
+    before = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    assert config_sha256(KindConfig()) == before
+
+
+def test_settings_that_do_nothing_leave_the_hash_alone() -> None:
+    for before, changed, moves in (
+        ([], ["optimizer.vector_lr=1"], False),
+        (["optimizer.name=muon"], ["optimizer.vector_lr=1"], True),
+        ([], ["privacy.delta=0.1"], False),
+        (["privacy.epsilon=1"], ["privacy.delta=0.1"], True),
+        ([], ["fit.keep=best"], False),
+        ([], ["fit.keep=last"], True),
+    ):
+        base = override(CnnConfig(), before)
+        other = override(base, changed)
+        assert (config_sha256(base) != config_sha256(other)) is moves, changed
+
+
 def test_differences_are_what_set_needs_to_get_there() -> None:
-    settings = ["optimizer.name=sgd", "network.widths=[16]", "network.blocks=[2]", "fit.seed=4"]
+    settings = ["optimizer.name=sgd", "network.widths=[16]", "fit.seed=4"]
     changed = override(CnnConfig(), settings)
     assert override(CnnConfig(), differences(CnnConfig(), changed)) == changed
     assert differences(CnnConfig(), CnnConfig()) == []

@@ -80,12 +80,20 @@ def figures_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("stop_at", ["between epochs", "inside an epoch"])
-@pytest.mark.parametrize("kind", sorted(kinds()))
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [*((kind, []) for kind in sorted(kinds())), ("cnn", ["optimizer.name=muon"])],
+)
 def test_a_resumed_fit_ends_bit_for_bit_like_an_unbroken_one(
-    kind: str, stop_at: str, sources: dict[str, Path], cache_dir: Path, tmp_path: Path
+    kind: str,
+    changes: list[str],
+    stop_at: str,
+    sources: dict[str, Path],
+    cache_dir: Path,
+    tmp_path: Path,
 ) -> None:
     family = kinds()[kind]
-    config = override(family.presets["tiny"], ["fit.epochs=4"])
+    config = override(family.presets["tiny"], ["fit.epochs=4", *changes])
     data = family.load_data(str(sources[kind]), cache_dir)
     unbroken = family.task(config, data, CPU)
     fit(unbroken, config, tmp_path / "unbroken", CPU)
@@ -149,6 +157,12 @@ def test_without_a_monitor_the_last_epoch_is_kept(tmp_path: Path) -> None:
     task = Line([0.1, 0.9])
     task.monitor = None
     assert fit(task, settings(epochs=2), tmp_path, CPU).best_epoch == 2
+
+
+def test_the_last_epoch_is_kept_where_the_configuration_says_so(tmp_path: Path) -> None:
+    progress = fit(Line([0.1, 0.9]), settings(epochs=2, keep="last"), tmp_path, CPU)
+    assert (progress.best, progress.best_epoch) == (0.1, 2)
+    assert checkpoint.load(tmp_path / BEST_FILE)["epoch"] == 2
 
 
 def test_a_figure_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""The shipped image classifier: a residual network (He et al. 2016, arXiv:1512.03385) laid out for
-processors.
+"""The GAN's guide: a residual network (He et al. 2016, arXiv:1512.03385) laid out for processors.
 
 Behind the fixed whitening filters the first convolution halves the size, so no norm, shortcut or
 learnt activation is ever done at full resolution, where memory rather than arithmetic would set

@@ -9,10 +9,16 @@ from torch import nn
 from torch.nn import functional as F
 
 
+def mean_of_map(map_BDhw: torch.Tensor) -> torch.Tensor:
+    """[B,D,h,w] to [B,D]."""
+    return map_BDhw.mean(dim=(2, 3))
+
+
 class ServedClassifier(nn.Module):
     """uint8 images in; probabilities, a class activation map and pooled features out.
 
-    `network` has a `trunk` and a linear `classifier` of the mean of the trunk's feature map.
+    `network` has a `trunk`, a linear `classifier` of what its `pool` makes of the trunk's feature
+    map, and without a `pool` of the map's mean.
     The map (Zhou et al. 2016, arXiv:1512.04150) is the last feature map weighted by the top
     class's row of the classifier, stretched to 0..1 for each image. The logits are divided by
     `temperature` (Guo et al. 2017, arXiv:1706.04599), which is folded into the classifier.
@@ -32,7 +38,11 @@ class ServedClassifier(nn.Module):
         trunk, classifier = network.trunk, network.classifier
         assert isinstance(trunk, nn.Module) and isinstance(classifier, nn.Linear)
         self.trunk, self.classifier = trunk, copy.deepcopy(classifier)
+        self.pool = getattr(network, "pool", mean_of_map)
         with torch.no_grad():
+            if "bias" not in dict(classifier.named_parameters()):
+                # A matrix product alone may add up in an order that depends on the batch.
+                self.classifier.bias = nn.Parameter(torch.zeros(classifier.out_features))
             for parameter in self.classifier.parameters():
                 parameter.div_(temperature)
         self.register_buffer("mean", torch.tensor(mean))
@@ -42,7 +52,7 @@ class ServedClassifier(nn.Module):
         """uint8 [N,H,W,3] to float32 [N,C], [N,h,w] and [N,D]."""
         x_NCHW = ((image.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
         map_NDhw = self.trunk(x_NCHW)
-        feature_ND = map_NDhw.mean(dim=(2, 3))
+        feature_ND = self.pool(map_NDhw)
         logits_NC = self.classifier(feature_ND)
         # Every class's map by one convolution, then the top one: a weighted sum over channels
         # would be reduced in an order that depends on the batch.

@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 CALIBRATION_IMAGES = 500  # the extremes of activations hardly move with more
 _ROWS = 50
 _OPERATORS = ("Conv", "Relu")
-_POOLS = ("ReduceMean", "GlobalAveragePool")
+_POOLS = ("ReduceMean", "ReduceMax", "GlobalAveragePool")
 
 
 def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint8]) -> bool:
@@ -35,7 +35,7 @@ def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint
 
     Three things stay float32: the first convolution, which costs little and whose whitening
     filters range over two decades; the class maps of the last feature map, which are shown and not
-    passed on; and all behind the mean of that map.
+    passed on; and all behind the pooling of that map.
 
     Args:
         graph: `image` uint8 [N,H,W,3] to any outputs.

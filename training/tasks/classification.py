@@ -16,7 +16,6 @@ from training.augment import alternating_flip, cutout, translate
 from training.config import KindConfig, require
 from training.data.sets import ImageData, ImageSet
 from training.networks.airbench import Airbench
-from training.networks.residual import Residual
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, order
@@ -25,23 +24,15 @@ from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_ch
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, how wide and how deep."""
+    """Which network, and how wide."""
 
-    architecture: Literal["softmax", "textbook", "airbench", "residual"] = "residual"
-    widths: tuple[int, ...] = (96, 192, 384)
-    """Channels of each stage; multiples of 16 fill the processor's vectors."""
-    blocks: tuple[int, ...] = (1, 2, 1)
-    """Residual blocks of each stage; the other architectures have one group a stage."""
+    architecture: Literal["softmax", "textbook", "airbench"] = "airbench"
+    widths: tuple[int, ...] = (64, 256, 256)
+    """Channels of each group; multiples of 16 fill the processor's vectors."""
 
     def __post_init__(self) -> None:
-        widths, blocks = self.widths, self.blocks
+        widths = self.widths
         require(len(widths) > 0 and min(widths) > 0, "widths", widths, "positive")
-        require(
-            self.architecture != "residual" or (len(blocks) == len(widths) and min(blocks) > 0),
-            "blocks",
-            blocks,
-            f"{len(widths)} positive numbers, as many as there are widths",
-        )
 
 
 @dataclass(frozen=True)
@@ -172,9 +163,7 @@ def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
         return SoftmaxRegression(classes, size)
     if network.architecture == "textbook":
         return TextbookConvNet(classes, network.widths)
-    if network.architecture == "airbench":
-        return Airbench(classes, network.widths)
-    return Residual(classes, network.widths, network.blocks)
+    return Airbench(classes, network.widths)
 
 
 def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:

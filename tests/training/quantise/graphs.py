@@ -61,7 +61,7 @@ def picture_plan() -> Export:
         inputs=(TensorSpec(name="image", dtype="uint8", shape=("N", 16, 16, 3)),),
         outputs=(
             TensorSpec(name="probability", dtype="float32", shape=("N", 3)),
-            TensorSpec(name="heatmap", dtype="float32", shape=("N", 7, 7)),
+            TensorSpec(name="heatmap", dtype="float32", shape=("N", 3, 3)),
             TensorSpec(name="feature", dtype="float32", shape=("N", 16)),
         ),
         tolerance={"probability": 1e-3, "heatmap": 1e-2, "feature": 1e-2},
