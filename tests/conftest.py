@@ -24,7 +24,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=True,
-        timeout=120,
+        timeout=280,
     )
     return folder
 

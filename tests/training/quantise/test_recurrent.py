@@ -59,7 +59,9 @@ def test_weights_leave_room_for_sums_in_16_bits(tmp_path: Path) -> None:
     source, target = write_graph(text_plan(layers=2), tmp_path), tmp_path / "int8.onnx"
     quantise_recurrent(source, target)
     graph = onnx.load(target)
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    (scan,) = graph.graph.node
+    (step,) = (attribute.g for attribute in scan.attribute if attribute.name == "body")
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in step.initializer}
     matrices = [array for array in arrays.values() if array.dtype == np.int8]
     assert [matrix.shape for matrix in matrices] == [(16, 64), (32, 64), (16, 11)]
     for matrix in matrices:
