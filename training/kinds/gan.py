@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
-from training.config import FitConfig, OptimizerConfig, ScheduleConfig
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
 from training.data.sets import ImageData
@@ -26,71 +25,12 @@ from training.networks.projgan import fold_conditional_norms
 from training.networks.served import ServedGenerator
 from training.painter import Painter
 from training.plots.curves import Panel
+from training.presets.gan import PRESETS, SPACE
 from training.reports import agreement, copying, likeness, variety
 from training.reports.baseline import NOTES as BASELINE_NOTES
 from training.reports.baseline import report_baseline
-from training.search.space import Choice, Real
-from training.tasks.adversarial import GanConfig, GanTask, GuideConfig, NetworkConfig
+from training.tasks.adversarial import GanConfig, GanTask
 from training.tasks.base import Task
-
-# DCGAN's own settings (Radford et al. 2016), with the class given to both players.
-DCGAN = GanConfig(
-    network=NetworkConfig(
-        architecture="dcgan",
-        noise=100,
-        generator_widths=(256, 128, 64),
-        critic_widths=(64, 128, 256),
-    ),
-    loss="cross_entropy",
-    fit=FitConfig(epochs=20, batch_size=128),
-    optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.5),
-    critic_optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.5),
-    schedule=ScheduleConfig(name="constant", warmup=0.0),
-)
-
-STANDARD = GanConfig(
-    # Noise to 32x32 in 37 million multiplications: 0.8 ms a picture on one core.
-    network=NetworkConfig(architecture="guided", generator_widths=(256, 128, 64)),
-    # Five epochs take the guide to where it knows most real images. Its word weighs as much as
-    # the critic's: less leaves pictures of no class, more leaves one picture a class.
-    guide=GuideConfig(epochs=5, weight=0.5),
-    # The hinge loss and two time scales: the critic learns twice as fast as the generator.
-    loss="hinge",
-    optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.0, beta2=0.9),
-    critic_optimizer=OptimizerConfig(name="adam", lr=4e-4, beta1=0.0, beta2=0.9),
-    # A dozen epochs of 50,000 are few enough that the critic cannot learn images by heart, so it
-    # needs no augmentation but the mirror and the guide's shift; small batches buy more turns.
-    flip=True,
-    fit=FitConfig(epochs=15, batch_size=32, ema_decay=0.999),
-    # The last tenth of the steps settles what the two players have been circling.
-    schedule=ScheduleConfig(name="linear", warmup=0.01, final=0.1),
-)
-
-# Seconds on a few dozen images, for tests.
-TINY = GanConfig(
-    network=NetworkConfig(
-        noise=8,
-        generator_widths=(16, 16, 16),
-        critic_widths=(16, 16, 16),
-        guide_widths=(16, 16, 16),
-    ),
-    guide=GuideConfig(epochs=1, weight=0.1),
-    flip=True,
-    augment_translate_px=2,
-    augment_cutout_px=4,
-    augment_colour=0.5,
-    fit=FitConfig(epochs=2, batch_size=8, ema_decay=0.9, precision="float32"),
-    samples_per_class=8,
-)
-
-
-SPACE = (
-    Real("optimizer.lr", 5e-5, 1e-3, log=True),
-    Real("critic_optimizer.lr", 5e-5, 2e-3, log=True),
-    Choice("optimizer.beta1", ("0.0", "0.5")),
-    Real("fit.ema_decay", 0.9, 0.9995),
-    Choice("fit.batch_size", ("32", "64", "128")),
-)
 
 
 class Gan(Kind[GanConfig, ImageData]):
@@ -102,11 +42,7 @@ class Gan(Kind[GanConfig, ImageData]):
     space = SPACE
     searched_by = ("sample_frechet", "min")
     baseline = "cifar10-dcgan"
-    presets: ClassVar[Mapping[str, GanConfig]] = {
-        "dcgan": DCGAN,
-        "standard": STANDARD,
-        "tiny": TINY,
-    }
+    presets: ClassVar[Mapping[str, GanConfig]] = PRESETS
     rules = (
         # Below 0.6 a picture's class is a guess; 0.02 is what 5,000 samples leave to chance.
         Rule("class_agreement", "max", floor=0.60, tolerance=0.02),

@@ -14,7 +14,6 @@ from torch import nn
 
 from service.contract import DataRecord, TensorSpec
 from training.card import Figure, Sample
-from training.config import FitConfig, OptimizerConfig, ScheduleConfig
 from training.data.describe import Description, describe_text
 from training.data.text import TextData, load_text
 from training.gate import Rule
@@ -22,56 +21,17 @@ from training.kinds.base import About, Arrays, Evaluation, Export, Kind
 from training.measures.text import nats_to_bits, perplexity
 from training.networks.charlstm import CharLstm
 from training.plots.curves import Panel, plot_loss_by_position
+from training.presets.lstm import PRESETS, SPACE
 from training.quantise.choice import Demand
 from training.quantise.recurrent import quantise_recurrent
 from training.reports import recitation
 from training.reports.recitation import report_recitation
-from training.search.space import Choice, Real
-from training.tasks.language import LstmConfig, LstmTask, NetworkConfig
+from training.tasks.language import LstmConfig, LstmTask
 from training.writer import Writer
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 SHOWN_CHARACTERS = 400
 VERIFIED_CHARACTERS = 16
-
-# The first character model of every course: one-hot characters, 128 units, Adam as it comes.
-TEXTBOOK = LstmConfig(
-    network=NetworkConfig(embedding=0, hidden=128),
-    window=100,
-    fit=FitConfig(epochs=10, batch_size=32, clip_norm=5.0),
-    optimizer=OptimizerConfig(name="adam", lr=1e-3),
-    schedule=ScheduleConfig(name="constant", warmup=0.0),
-)
-
-STANDARD = LstmConfig(
-    # One wide layer: it passes half as many characters again through a core as two narrower ones.
-    # A million characters are few for a million weights: what holds it back from learning them by
-    # heart (dropped recurrent weights and outputs) decides the result.
-    network=NetworkConfig(embedding=64, hidden=512, layers=1, dropout=0.35, weight_drop=0.3),
-    # Two or three speeches: as far back as the text's own structure reaches.
-    window=256,
-    # Small batches cost no speed here and buy updates. Clipping tames the recurrent gradient, and
-    # averaged weights spare the last point its noise.
-    fit=FitConfig(epochs=36, batch_size=32, clip_norm=1.0, ema_decay=0.995),
-    optimizer=OptimizerConfig(name="adamw", lr=3e-3, beta2=0.99, weight_decay=0.05),
-    schedule=ScheduleConfig(name="cosine", warmup=0.03, final=0.02),
-)
-
-# Seconds on a few pages, for tests.
-TINY = LstmConfig(
-    network=NetworkConfig(embedding=8, hidden=16, layers=2, dropout=0.1),
-    window=16,
-    fit=FitConfig(epochs=2, batch_size=8, clip_norm=1.0, ema_decay=0.9, precision="float32"),
-)
-
-
-SPACE = (
-    Real("optimizer.lr", 1e-3, 1e-2, log=True),
-    Real("optimizer.weight_decay", 1e-3, 0.3, log=True),
-    Real("network.dropout", 0.0, 0.6),
-    Real("network.weight_drop", 0.0, 0.6),
-    Choice("network.hidden", ("384", "512", "640")),
-)
 SEARCHED_SHARE = 0.1  # of the training text, its end: what judges a search's trials
 
 
@@ -80,11 +40,7 @@ class Lstm(Kind[LstmConfig, TextData]):
 
     name = "lstm"
     default_model = "shakespeare"
-    presets: ClassVar[Mapping[str, LstmConfig]] = {
-        "textbook": TEXTBOOK,
-        "standard": STANDARD,
-        "tiny": TINY,
-    }
+    presets: ClassVar[Mapping[str, LstmConfig]] = PRESETS
     rules = (
         # The goal is 1.55; a run that ends above 1.6 has gone wrong. A retraining may lose 0.02.
         Rule("val_loss_nats", "min", floor=1.60, tolerance=0.02),

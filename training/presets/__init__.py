@@ -1,0 +1,1 @@
+"""Named configurations of each kind: every setting with its why."""

@@ -1,0 +1,80 @@
+"""Classifiers, from logistic regression to the one shipped, and what a search varies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.search.space import Choice, Real, Whole
+from training.tasks.classification import AugmentConfig, CnnConfig, NetworkConfig
+
+# Logistic regression on pixels: what every network must beat.
+SOFTMAX = CnnConfig(
+    network=NetworkConfig(architecture="softmax"),
+    fit=FitConfig(epochs=10, batch_size=128),
+    optimizer=OptimizerConfig(name="adamw", lr=1e-3),
+    schedule=ScheduleConfig(name="cosine"),
+)
+
+# The first network of every course, trained the way it is taught.
+TEXTBOOK = CnnConfig(
+    network=NetworkConfig(architecture="textbook", widths=(32, 64)),
+    fit=FitConfig(epochs=10, batch_size=32),
+    optimizer=OptimizerConfig(name="sgd", lr=0.01, momentum=0.9),
+    schedule=ScheduleConfig(name="constant", warmup=0.0),
+)
+
+# Muon where CIFAR-10 airbench has it, at airbench's rates for its batch.
+MUON = OptimizerConfig(
+    name="muon", lr=0.12, momentum=0.6, matrix_lr=0.005, vector_lr=26.0, weight_decay=0.8
+)
+
+STANDARD = CnnConfig(
+    # 301 million multiplications an image.
+    network=NetworkConfig(architecture="airbench", widths=(128, 384, 384)),
+    # Mirrored, shifted and with a hole, an image is never seen twice the same.
+    augment=AugmentConfig(flip=True, translate_px=4, cutout_px=8),
+    # Keeps the network from growing ever surer of what it knows by heart.
+    label_smoothing=0.2,
+    # A thousand images never trained on tell the temperature of the answers.
+    validation_share=0.02,
+    # Muon bears large batches; these keep the processor's vectors full. The average spans the
+    # last tenth of an epoch, when the rate is nearly nothing.
+    fit=FitConfig(epochs=22, batch_size=500, ema_decay=0.9, keep="last"),
+    optimizer=MUON,
+    # A straight fall to nothing: short schedules gain most from time spent at small rates.
+    schedule=ScheduleConfig(name="linear", warmup=0.0),
+)
+
+# For whoever has less time: the same recipe, narrower and shorter.
+FAST = replace(
+    STANDARD,
+    network=NetworkConfig(architecture="airbench", widths=(64, 256, 256)),
+    augment=AugmentConfig(flip=True, translate_px=2),
+    fit=FitConfig(epochs=12, batch_size=500, ema_decay=0.9, keep="last"),
+)
+
+# Seconds on a few dozen images, for tests.
+TINY = CnnConfig(
+    network=NetworkConfig(architecture="airbench", widths=(32, 16)),
+    augment=AugmentConfig(flip=True, translate_px=2, cutout_px=4),
+    fit=FitConfig(epochs=2, batch_size=8, ema_decay=0.9, precision="float32"),
+    optimizer=OptimizerConfig(name="sgd", lr=0.05, nesterov=True),
+)
+
+PRESETS = {
+    "softmax": SOFTMAX,
+    "textbook": TEXTBOOK,
+    "standard": STANDARD,
+    "fast": FAST,
+    "tiny": TINY,
+}
+
+SPACE = (
+    Real("optimizer.lr", 0.01, 0.5, log=True),
+    Real("optimizer.weight_decay", 1e-4, 5e-3, log=True),
+    Real("label_smoothing", 0.0, 0.3),
+    Whole("augment.translate_px", 0, 4),
+    Whole("augment.cutout_px", 0, 12, step=2),
+    Choice("network.widths", ("[64, 256, 256]", "[96, 320, 320]", "[128, 384, 384]")),
+)
