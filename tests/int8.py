@@ -38,6 +38,15 @@ class _Golden(CalibrationDataReader):  # type: ignore[misc]
         return next(self._rows, None)
 
 
+def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """A graph's own, and those of the steps that its nodes repeat."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _weights(attribute.g)
+
+
 def quantise(folder: Path) -> None:
     """Replace a version's graph by its int8 form, and its golden outputs by what that gives."""
     source, target = folder / GRAPH_FILE, folder / "int8.onnx"
@@ -57,8 +66,8 @@ def quantise(folder: Path) -> None:
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul"],
         )
-    weights = [tensor.data_type for tensor in onnx.load(target).graph.initializer]
-    assert onnx.TensorProto.INT8 in weights, "nothing was quantised"
+    types = {tensor.data_type for tensor in _weights(onnx.load(target).graph)}
+    assert onnx.TensorProto.INT8 in types, "nothing was quantised"
     target.replace(source)
     inputs, outputs = golden(folder)
     found = Session(source).run(inputs, list(outputs))

@@ -24,6 +24,7 @@ from training.errors import ConfigError, GateRefusedError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.loop import InterruptedFitError
+from training.memory import keep_freed_memory
 from training.pipeline import Options, Pipeline
 from training.private import guard
 from training.publish import served_manifest
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     arguments = build_parser(
         step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce
     ).parse_args(argv)
+    keep_freed_memory()
     try:
         arguments.command(arguments)
     except InterruptedFitError as stop:

@@ -218,13 +218,16 @@ def config_sha256(config: KindConfig) -> str:
     """Hash of the whole configuration: equal configurations, equal hashes.
 
     Settings that do nothing are left out, so that those which come with a later version do not
-    change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was.
+    change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was,
+    a mirror that is not used.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
         del tree["privacy"]
     if config.fit.keep == "best":
         del tree["fit"]["keep"]
+    if tree.get("mirrored") is False:
+        del tree["mirrored"]
     _drop_unused_rates(tree)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 

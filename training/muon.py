@@ -64,10 +64,11 @@ class FilterMuon(torch.optim.Optimizer):
 def orthogonal(matrix_OI: torch.Tensor) -> torch.Tensor:
     """About U V' of the singular value decomposition U S V': float [O,I] to the same.
 
-    By Newton and Schulz's iteration in bfloat16, which processors and GPUs multiply fast.
+    By Newton and Schulz's iteration, in bfloat16 on a GPU. A processor without instructions for
+    it would spend longer here than on the rest of the step.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix_OI.bfloat16()
+    x = matrix_OI.bfloat16() if matrix_OI.is_cuda else matrix_OI.float()
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T

@@ -140,13 +140,33 @@ def _reshape(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Te
     return x.reshape(sizes)
 
 
+def _slice(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
+    x, starts, ends = inputs[0], inputs[1].tolist(), inputs[2].tolist()
+    axes = inputs[3].tolist() if len(inputs) > 3 else list(range(len(starts)))
+    steps = inputs[4].tolist() if len(inputs) > 4 else [1] * len(starts)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        taken = range(x.shape[axis])[slice(start, end, step)]  # Python's rules are ONNX's
+        x = x.index_select(axis, torch.tensor(list(taken), device=x.device))
+    return x
+
+
+def _gather(inputs: Sequence[torch.Tensor], attributes: Attributes) -> torch.Tensor:
+    x, index, axis = inputs[0], inputs[1], attributes.get("axis", 0)
+    if index.ndim > 1:
+        raise ExportError("gathering by more than a list is not known here")
+    taken = x.index_select(axis, index.reshape(-1))
+    return taken if index.ndim else taken.squeeze(axis)
+
+
 _OPERATORS: Mapping[str, Operator] = {
     "Add": lambda x, _: x[0] + x[1],
     "AveragePool": _average_pool,
     "Cast": lambda x, _: x[0],  # grey levels come as float32 already
+    "Concat": lambda x, a: torch.cat(list(x), dim=a["axis"]),
     "Conv": _conv,
     "Div": lambda x, _: x[0] / x[1],
     "Flatten": lambda x, a: x[0].flatten(a.get("axis", 1)),
+    "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x, _: x[0].mean(dim=(2, 3), keepdim=True),
     "Identity": lambda x, _: x[0],
@@ -158,6 +178,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "Reshape": _reshape,
     "Relu": lambda x, _: F.relu(x[0]),
     "Sigmoid": lambda x, _: torch.sigmoid(x[0]),
+    "Slice": _slice,
     "Squeeze": lambda x, _: x[0].squeeze(tuple(x[1].tolist())),
     "Sub": lambda x, _: x[0] - x[1],
     "Transpose": lambda x, a: x[0].permute(tuple(a["perm"])),

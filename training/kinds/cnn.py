@@ -164,9 +164,15 @@ class Cnn(Kind[CnnConfig, ImageData]):
         _, held_out = split_training(config, data)
         temperature = 1.0  # fitted on images seen in training it would be that of another network
         if held_out is not None:
-            logits_NC = predict_logits(folded, held_out.images, *statistics, torch.device("cpu"))
+            logits_NC = predict_logits(
+                folded,
+                held_out.images,
+                *statistics,
+                torch.device("cpu"),
+                mirrored=config.mirrored,
+            )
             temperature = fit_temperature(logits_NC.numpy(), held_out.labels)
-        module = ServedClassifier(folded, *statistics, temperature).eval()
+        module = ServedClassifier(folded, *statistics, temperature, mirrored=config.mirrored).eval()
         with torch.no_grad():
             _, heat_Nhw, feature_ND = module(torch.zeros((1, size, size, 3), dtype=torch.uint8))
         return Export(

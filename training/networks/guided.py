@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.networks.residual import Block, Residual
 
-HEAD_WIDTH = 128  # channels in which a head weighs what it sees
+HEAD_WIDTH = 64  # channels in which a head weighs what it sees
 
 
 class Guide(nn.Module):

@@ -14,6 +14,13 @@ def mean_of_map(map_BDhw: torch.Tensor) -> torch.Tensor:
     return map_BDhw.mean(dim=(2, 3))
 
 
+def mean_of_halves(x: torch.Tensor, *, mirrors: bool = False) -> torch.Tensor:
+    """[2N, ...] to [N, ...]: of row n and row N + n, which is mirrored back if it `mirrors`."""
+    # Plain numbers, which a traced graph holds as such; N alone stays open.
+    pair = x.reshape(2, -1, *(int(size) for size in x.shape[1:]))
+    return (pair[0] + (pair[1].flip(-1) if mirrors else pair[1])) * 0.5
+
+
 class ServedClassifier(nn.Module):
     """uint8 images in; probabilities, a class activation map and pooled features out.
 
@@ -22,6 +29,7 @@ class ServedClassifier(nn.Module):
     The map (Zhou et al. 2016, arXiv:1512.04150) is the last feature map weighted by the top
     class's row of the classifier, stretched to 0..1 for each image. The logits are divided by
     `temperature` (Guo et al. 2017, arXiv:1706.04599), which is folded into the classifier.
+    `mirrored` answers by the mean over the image and its mirror image.
     """
 
     mean: torch.Tensor
@@ -33,8 +41,11 @@ class ServedClassifier(nn.Module):
         mean: tuple[float, ...],
         deviation: tuple[float, ...],
         temperature: float = 1.0,
+        *,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
+        self.mirrored = mirrored
         trunk, classifier = network.trunk, network.classifier
         assert isinstance(trunk, nn.Module) and isinstance(classifier, nn.Linear)
         self.trunk, self.classifier = trunk, copy.deepcopy(classifier)
@@ -50,9 +61,15 @@ class ServedClassifier(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """uint8 [N,H,W,3] to float32 [N,C], [N,h,w] and [N,D]."""
+        if self.mirrored:
+            image = torch.cat((image, image.flip(2)))
         x_NCHW = ((image.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
         map_NDhw = self.trunk(x_NCHW)
         feature_ND = self.pool(map_NDhw)
+        if self.mirrored:
+            # The mean of the logits as well: they are linear in the features.
+            feature_ND = mean_of_halves(feature_ND)
+            map_NDhw = mean_of_halves(map_NDhw, mirrors=True)
         logits_NC = self.classifier(feature_ND)
         # Every class's map by one convolution, then the top one: a weighted sum over channels
         # would be reduced in an order that depends on the batch.

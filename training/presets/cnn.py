@@ -46,12 +46,14 @@ STANDARD = CnnConfig(
     schedule=ScheduleConfig(name="linear", warmup=0.0),
 )
 
-# For whoever has less time: the same recipe, narrower and shorter.
+# For whoever has less time: the same recipe, narrower and shorter. 118 million multiplications an
+# image, twice over for its mirror image when it is served.
 FAST = replace(
     STANDARD,
     network=NetworkConfig(architecture="airbench", widths=(64, 256, 256)),
     augment=AugmentConfig(flip=True, translate_px=2),
-    fit=FitConfig(epochs=12, batch_size=500, ema_decay=0.9, keep="last"),
+    mirrored=True,
+    fit=FitConfig(epochs=11, batch_size=500, ema_decay=0.9, keep="last"),
 )
 
 # Seconds on a few dozen images, for tests.
@@ -71,8 +73,9 @@ PRESETS = {
 }
 
 SPACE = (
-    Real("optimizer.lr", 0.01, 0.5, log=True),
-    Real("optimizer.weight_decay", 1e-4, 5e-3, log=True),
+    Real("optimizer.lr", 0.02, 0.5, log=True),
+    Real("optimizer.vector_lr", 3.0, 100.0, log=True),
+    Real("optimizer.weight_decay", 0.1, 5.0, log=True),
     Real("label_smoothing", 0.0, 0.3),
     Whole("augment.translate_px", 0, 4),
     Whole("augment.cutout_px", 0, 12, step=2),

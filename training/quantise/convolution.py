@@ -27,7 +27,6 @@ from onnxruntime.quantization import (
 CALIBRATION_IMAGES = 500  # the extremes of activations hardly move with more
 _ROWS = 50
 _OPERATORS = ("Conv", "Relu")
-_POOLS = ("ReduceMean", "ReduceMax", "GlobalAveragePool")
 
 
 def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint8]) -> bool:
@@ -38,7 +37,7 @@ def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint
     passed on; and all behind the pooling of that map.
 
     Args:
-        graph: `image` uint8 [N,H,W,3] to any outputs.
+        graph: `image` uint8 [N,H,W,3] to any outputs, the answer first.
         target: where to write.
         image_NHWC: what the scales are fixed on; images of the training split.
 
@@ -47,8 +46,8 @@ def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint
     """
     source = onnx.load(graph)
     convolutions = [node for node in source.graph.node if node.op_type == "Conv"]
-    pooled = {node.input[0] for node in source.graph.node if node.op_type in _POOLS}
-    kept = [node.name for node in convolutions if node.input[0] in pooled]
+    answering = _leading_to(source.graph, source.graph.output[0].name)
+    kept = [node.name for node in convolutions if node.output[0] not in answering]
     kept += [node.name for node in convolutions[:1]]
     if len(kept) >= len(convolutions):
         return False
@@ -75,6 +74,15 @@ def quantise_convolutions(graph: Path, target: Path, image_NHWC: NDArray[np.uint
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
     return True
+
+
+def _leading_to(graph: onnx.GraphProto, output: str) -> set[str]:
+    """The names of `output` and of all that it is made of."""
+    names = {output}
+    for node in reversed(graph.node):  # a graph's nodes stand in the order of their running
+        if not names.isdisjoint(node.output):
+            names |= set(node.input)
+    return names
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]

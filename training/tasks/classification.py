@@ -56,6 +56,9 @@ class CnnConfig(KindConfig):
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: float = 0.0
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    mirrored: bool = False
+    """Answer by the mean of the logits of the image and of its mirror image, in the graph that is
+    served: twice the work for half a point of accuracy."""
     validation_share: float = 0.0
     """Share of the training images held out to choose the best epoch and to stop early; 0 keeps
     the last epoch, and the test images stay out of every choice either way."""
@@ -134,7 +137,12 @@ class CnnTask(Task):
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) on the held-out images."""
         logits_NK = predict_logits(
-            network, self.held_out.images, self.mean, self.deviation, self.device
+            network,
+            self.held_out.images,
+            self.mean,
+            self.deviation,
+            self.device,
+            mirrored=self.config.mirrored,
         )
         labels = torch.from_numpy(self.held_out.labels)
         return {
@@ -192,11 +200,17 @@ def predict_logits(
     deviation: tuple[float, ...],
     device: torch.device,
     *,
+    mirrored: bool = False,
     rows: int = 500,
 ) -> torch.Tensor:
-    """float32 [N,classes] on the CPU, computed in float32 whatever the training's precision."""
-    parts = [
-        network(normalise(chunk.to(device), mean, deviation)).cpu()
-        for chunk in in_chunks(torch.from_numpy(images), rows)
-    ]
+    """float32 [N,classes] on the CPU, computed in float32 whatever the training's precision; with
+    `mirrored` their mean over the images and their mirror images.
+    """
+    parts = []
+    for chunk in in_chunks(torch.from_numpy(images), rows):
+        x_BCHW = normalise(chunk.to(device), mean, deviation)
+        logits_BK = network(x_BCHW)
+        if mirrored:
+            logits_BK = (logits_BK + network(x_BCHW.flip(3))) * 0.5
+        parts.append(logits_BK.cpu())
     return torch.cat(parts)
