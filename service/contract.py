@@ -131,7 +131,8 @@ class Gate(_Record, frozen=True, kw_only=True):
 
 class TrainingRecord(_Record, frozen=True, kw_only=True):
     """How the weights came about. `config` is the whole configuration; `config_sha256` its hash;
-    `cpu_s` are processor-seconds over all cores, None where they were not kept.
+    `cpu_s` are processor-seconds over all cores, None where they were not kept. `started_from` says
+    which weights the fit began with, where they were not random; times are of this fit alone.
     """
 
     config: dict[str, Any]
@@ -142,6 +143,7 @@ class TrainingRecord(_Record, frozen=True, kw_only=True):
     duration_s: float
     cpu_s: float | None = None
     hardware: str
+    started_from: str = ""
 
 
 class DataRecord(_Record, frozen=True, kw_only=True):

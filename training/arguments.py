@@ -218,6 +218,12 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         dest="settings",
         help="change a setting, e.g. optimizer.lr=0.1; `presets` lists them",
     )
+    command.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run with the same network: begin with its weights, not with random ones",
+    )
     command.add_argument("--resume", action="store_true", help="go on with the latest run")
     command.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
 

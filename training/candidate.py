@@ -82,6 +82,7 @@ def complete(
             duration_s=fitted.duration_s,
             cpu_s=cpu_s,
             hardware=fitted.hardware,
+            started_from=record.started_from,
         ),
         data=fitted.data,
         code_revision=fitted.code_revision,
@@ -108,5 +109,7 @@ def command_line(run: Run, kind: Kind[Any, Any], config: KindConfig) -> str:
     words += f" --preset {record.preset}"
     if record.data is not None:
         words += f" --data {Path(record.data).name}"
+    if record.started_from:
+        words += " --start-from RUN"
     changes = differences(kind.presets[record.preset], config)
     return words + "".join(f" --set {change}" for change in changes)

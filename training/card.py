@@ -235,6 +235,7 @@ def _training(manifest: Manifest) -> list[str]:
     energy = describe_energy(training)
     facts = [
         ("Preset", training.preset),
+        *([("Started from", training.started_from)] if training.started_from else []),
         ("Seed", str(training.seed)),
         ("Hardware", training.hardware),
         ("Training time", f"{minutes} min {seconds} s"),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from training.pipeline import Options, Pipeline
 from training.private import guard
 from training.publish import served_manifest
 from training.reproduce import check, reproduce
+from training.results import FitResult
 from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
 from training.summary import format_summary, summarise
 
@@ -40,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     arguments = build_parser(
         step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce
     ).parse_args(argv)
-    keep_freed_memory()
+    if argv is None:  # the process is this command's own
+        keep_freed_memory()
     try:
         arguments.command(arguments)
     except InterruptedFitError as stop:
@@ -99,7 +102,7 @@ def _step(arguments: argparse.Namespace) -> None:
                 _explain(pipeline)
             return
         if starts:
-            ranks.share(partial(_begin, pipeline))
+            ranks.share(partial(_begin, pipeline, arguments.start_from))
         arguments.run_dir = run.folder
         if ranks.is_main:
             print(f"run: {run.folder}")
@@ -124,10 +127,13 @@ def _open_run(arguments: argparse.Namespace) -> Run:
     return run
 
 
-def _begin(pipeline: Pipeline) -> None:
+def _begin(pipeline: Pipeline, start_from: Path | None) -> None:
     """Make the run's folder. Bad data leave none behind, and rank 0 decodes them for the rest."""
     _ = pipeline.data
-    Run.create(pipeline.run.folder, pipeline.run.record)
+    start = None if start_from is None else Run.open(start_from).best
+    if start is not None:
+        pipeline.check_start(start)
+    Run.create(pipeline.run.folder, pipeline.run.record, start)
 
 
 def _new_record(arguments: argparse.Namespace) -> RunRecord:
@@ -152,6 +158,23 @@ def _new_record(arguments: argparse.Namespace) -> RunRecord:
         config=to_dict(override(kind.presets[name], settings)),
         data=arguments.data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        started_from=_describe_start(arguments.start_from, kind.name),
+    )
+
+
+def _describe_start(folder: Path | None, kind: str) -> str:
+    """What a run begins with; raises ConfigError or FitError where that is no fitted run."""
+    if folder is None:
+        return ""
+    before = Run.open(folder)
+    weights_sha256, record = before.weights_sha256(), before.record
+    if record.kind != kind:
+        raise ConfigError(f"{folder} is a run of a {record.kind}", field="start_from")
+    fitted = before.read("fit", FitResult, "fit")
+    earlier = f", itself begun with: {record.started_from}" if record.started_from else ""
+    return (
+        f"weights {weights_sha256[:16]} of preset {record.preset}, {fitted.epochs} epochs in "
+        f"{fitted.duration_s:.0f} s{earlier}"
     )
 
 
@@ -184,6 +207,7 @@ def _check_resumed(arguments: argparse.Namespace, run: Run) -> None:
         "--data": arguments.data,
         "--seed": arguments.seed,
         "--set": arguments.settings or None,
+        "--start-from": arguments.start_from,
     }
     for option, value in given.items():
         if value is not None:

@@ -51,6 +51,7 @@ from training.report import write_report
 from training.results import EvaluationResult, FitResult, VerificationResult
 from training.runs import CURVES_FILE, Run
 from training.seeds import derive
+from training.tasks.base import Task
 from training.verify import Verification, verify_graph, write_golden
 
 Say = Callable[[str], None]
@@ -115,7 +116,10 @@ class Pipeline:
     def fit(self) -> None:
         """Train, or go on training; writes the weights to serve, curves and `fit.json`."""
         device, ranks = self.options.device, self.options.ranks or Ranks(self.options.device)
-        task = guard(self.kind.task(self.config, self.data, device), self.config)
+        task = self.kind.task(self.config, self.data, device)
+        if self.run.start.exists():
+            _load(task, self.run.start)
+        task = guard(task, self.config)
         if ranks.is_main and (partner := self._partner()) is not None:
             self.kind.attend(task, self.config, self.data, partner)
         watch = Stopwatch()
@@ -143,6 +147,10 @@ class Pipeline:
             ),
         )
         self.say(f"fit: {progress.elapsed_s:.0f} s, weights of epoch {progress.best_epoch}")
+
+    def check_start(self, weights: Path) -> None:
+        """Raise ConfigError unless a fit can begin with the weights of this file."""
+        _load(self.kind.task(self.config, self.data, torch.device("cpu")), weights)
 
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""
@@ -306,3 +314,14 @@ class Pipeline:
         records = read_metrics(self.run.folder)
         path = self.run.folder / CURVES_FILE
         plot_curves(records, self.kind.panels, path, step="epoch", step_label="Epoch")
+
+
+def _load(task: Task, weights: Path) -> None:
+    """Give the task's served network these weights."""
+    try:
+        task.modules[task.served].load_state_dict(checkpoint.load(weights)["weights"])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{weights} holds another network's weights; give its preset and --set as well",
+            field="start_from",
+        ) from error

@@ -2,6 +2,7 @@
 
 run.json          kind, model, preset, configuration, data source, command
 checkpoint.pt     to go on from; best.pt: the weights to serve
+start.pt          the weights that the fit began with, where they were not random
 metrics.jsonl     a line for each epoch; curves.png, samples/ and tensorboard/ beside it
 fit.json, evaluation.json, verification.json, gate.json
                   each step's result, with the hash of the weights it is of
@@ -12,6 +13,7 @@ candidate/        what `publish` publishes
 from __future__ import annotations
 
 import secrets
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from training.errors import ConfigError, FitError
 from training.loop import BEST_FILE, CHECKPOINT_FILE
 
 RUN_FILE = "run.json"
+START_FILE = "start.pt"
 CURVES_FILE = "curves.png"
 PLOTS_FOLDER = "plots"
 CANDIDATE_FOLDER = "candidate"
@@ -39,6 +42,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     config: dict[str, Any]
     data: str | None
     created_at: str
+    started_from: str = ""
+    """Which weights the fit began with, in words; empty: with random ones."""
 
 
 class Run:
@@ -48,11 +53,13 @@ class Run:
         self.folder, self.record = folder, record
         self.plots = folder / PLOTS_FOLDER
         self.candidate = folder / CANDIDATE_FOLDER
-        self.best = folder / BEST_FILE
+        self.best, self.start = folder / BEST_FILE, folder / START_FILE
 
     @classmethod
-    def create(cls, folder: Path, record: RunRecord) -> Run:
-        """Start a run in a folder that holds none; raises ConfigError if it does."""
+    def create(cls, folder: Path, record: RunRecord, start: Path | None = None) -> Run:
+        """Start a run in a folder that holds none; raises ConfigError if it does. A copy of the
+        weights `start` stays with it.
+        """
         if (folder / RUN_FILE).exists():
             raise ConfigError(
                 f"{folder} holds a run already; go on with it by --resume, or give another "
@@ -60,6 +67,8 @@ class Run:
                 field="run_dir",
             )
         folder.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            shutil.copyfile(start, folder / START_FILE)
         (folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         return cls(folder, record)
 

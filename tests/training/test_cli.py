@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from service.contract import decode_manifest
 from service.session import Session
@@ -120,6 +121,42 @@ def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
     manifest = served_manifest(desk.store, "shakespeare")
     assert manifest is not None
     assert manifest.training.seed == 3
+
+
+def test_a_run_begins_with_the_weights_of_another_and_says_so(desk: Desk) -> None:
+    assert desk.start("fit", "lstm") == 0
+    first = desk.run_folder("shakespeare")
+    words = ["--model", "tuned", "--start-from", str(first), "--set", "optimizer.lr=1e-9"]
+    assert desk.start("run", "lstm", *words, *desk.lenient("lstm")) == 0
+    manifest = served_manifest(desk.store, "tuned")
+    assert manifest is not None
+    assert manifest.training.started_from.startswith("weights ")
+    assert "of preset tiny, 2 epochs in" in manifest.training.started_from
+    card = (desk.store / "tuned" / manifest.version / "card.md").read_text("utf-8")
+    assert manifest.training.started_from in card and "--start-from RUN" in card
+    before, after = (
+        torch.load(f / "best.pt", weights_only=True)["weights"]
+        for f in (first, desk.run_folder("tuned"))
+    )
+    for name, weights in before.items():  # with next to no rate, they stay where they began
+        torch.testing.assert_close(after[name], weights, rtol=0, atol=1e-5)
+
+
+def test_weights_of_another_network_are_no_start(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("fit", "lstm") == 0
+    first = ["--start-from", str(desk.run_folder("shakespeare"))]
+    for kind, words, message in (
+        ("lstm", ["--set", "network.hidden=24"], "another network's weights"),
+        ("cnn", [], "is a run of a lstm"),
+    ):
+        capsys.readouterr()
+        assert desk.start("fit", kind, "--model", "other", *first, *words) == 2
+        assert message in capsys.readouterr().err
+    assert desk.start("fit", "lstm", "--model", "other", "--start-from", str(desk.runs)) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert not (desk.runs / "other").exists()
 
 
 @pytest.mark.parametrize(
