@@ -30,30 +30,31 @@ MUON = OptimizerConfig(
 )
 
 STANDARD = CnnConfig(
-    # 301 million multiplications an image.
-    network=NetworkConfig(architecture="airbench", widths=(128, 384, 384)),
-    # Mirrored, shifted and with a hole, an image is never seen twice the same.
+    # 118 million multiplications an image, twice over for its mirror image when it is served.
+    network=NetworkConfig(architecture="airbench", widths=(64, 256, 256)),
+    # Mirrored, shifted and with a hole, an image is never seen twice the same: without the hole
+    # and with half the shift, `fast` knows 96 % of what it is shown and 89 % of the rest.
     augment=AugmentConfig(flip=True, translate_px=4, cutout_px=8),
     # Keeps the network from growing ever surer of what it knows by heart.
     label_smoothing=0.2,
     # A thousand images never trained on tell the temperature of the answers.
     validation_share=0.02,
+    # The mirror image is worth 1.2 points to `fast`, for twice the work of serving.
+    mirrored=True,
     # Muon bears large batches; these keep the processor's vectors full. The average spans the
     # last tenth of an epoch, when the rate is nearly nothing.
-    fit=FitConfig(epochs=22, batch_size=500, ema_decay=0.9, keep="last"),
+    fit=FitConfig(epochs=24, batch_size=500, ema_decay=0.9, keep="last"),
     optimizer=MUON,
     # A straight fall to nothing: short schedules gain most from time spent at small rates.
     schedule=ScheduleConfig(name="linear", warmup=0.0),
 )
 
-# For whoever has less time: the same recipe, narrower and shorter. 118 million multiplications an
-# image, twice over for its mirror image when it is served.
+# For whoever has less time: 42 minutes on 2 cores of a Zen 3 processor, for 90.2 % on JPEG images.
 FAST = replace(
     STANDARD,
-    network=NetworkConfig(architecture="airbench", widths=(64, 256, 256)),
+    # Eleven epochs are few enough for the smaller changes.
     augment=AugmentConfig(flip=True, translate_px=2),
-    mirrored=True,
-    fit=FitConfig(epochs=11, batch_size=500, ema_decay=0.9, keep="last"),
+    fit=replace(STANDARD.fit, epochs=11),
 )
 
 # Seconds on a few dozen images, for tests.

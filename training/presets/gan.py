@@ -30,17 +30,17 @@ STANDARD = GanConfig(
         critic_widths=(48, 96, 192),
         guide_widths=(48, 96, 192),
     ),
-    # Five epochs take the guide to where it knows most real images. Its word weighs as much as
+    # Four epochs take the guide to where it knows most real images. Its word weighs as much as
     # the critic's: less leaves pictures of no class, more leaves one picture a class.
-    guide=GuideConfig(epochs=5, weight=0.5),
+    guide=GuideConfig(epochs=4, weight=0.5),
     # The hinge loss and two time scales: the critic learns twice as fast as the generator.
     loss="hinge",
     optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.0, beta2=0.9),
     critic_optimizer=OptimizerConfig(name="adam", lr=4e-4, beta1=0.0, beta2=0.9),
-    # A dozen epochs of 50,000 are few enough that the critic cannot learn images by heart, so it
+    # Ten epochs of 50,000 are few enough that the critic cannot learn images by heart, so it
     # needs no augmentation but the mirror and the guide's shift; small batches buy more turns.
     flip=True,
-    fit=FitConfig(epochs=15, batch_size=32, ema_decay=0.999),
+    fit=FitConfig(epochs=10, batch_size=32, ema_decay=0.999),
     # The last tenth of the steps settles what the two players have been circling.
     schedule=ScheduleConfig(name="linear", warmup=0.01, final=0.1),
 )
