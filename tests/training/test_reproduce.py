@@ -67,6 +67,19 @@ def test_a_figure_that_was_made_up_is_named_and_fails(
     assert "never_measured is -, published is 3" in complaint
 
 
+def test_figures_of_a_baseline_that_is_not_here_are_left_out_and_said_to_be(
+    version: Path,
+    sources: dict[str, Path],
+    cache_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    alter(version, baseline_class_agreement=0.5)
+    assert reproduce(version, sources["lstm"], cache_dir) == 0
+    said = capsys.readouterr().out
+    assert "its baseline is not published here, and not compared" in said
+    assert "  baseline_class_agreement " not in said
+
+
 def test_other_files_than_those_published_are_refused(
     version: Path,
     sources: dict[str, Path],

@@ -207,9 +207,34 @@ def test_the_guide_learns_first_and_then_rests(sources: dict[str, Path], cache_d
     loss, figures = task.phases[2].loss(task.batch(1, 0))
     loss.backward()
     assert any(weight.grad is not None for weight in task.modules["generator"].parameters())
-    assert "critic_class_fake" in figures  # what the guide thought of the drawn images
+    assert "guide_class_fake" in figures  # what the guide thought of the drawn images
     for key, value in guide.state_dict().items():
         torch.testing.assert_close(value, before[key], atol=0, rtol=0)
+
+
+def test_a_guide_without_a_guided_critic_speaks_to_the_generator_alone(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["gan"]
+    settings = ["network.architecture=projection", "fit.epochs=3", "guide.epochs=1"]
+    config = override(family.presets["tiny"], settings)
+    task = family.task(config, family.load_data(str(sources["gan"]), cache_dir), CPU)
+    assert [phase.name for phase in task.phases] == ["guide", "critic", "generator"]
+    asked: list[int] = []
+    task.modules["guide"].register_forward_pre_hook(
+        lambda module, inputs: asked.append(len(inputs[0]))
+    )
+    batch = task.batch(1, 0)
+    task.critic_loss(batch)
+    assert asked == []
+    torch.manual_seed(0)
+    loss, figures = task.generator_loss(batch)
+    assert asked == [config.fit.batch_size]
+    assert "guide_class_fake" in figures and "critic_class_fake" not in figures
+    without = override(config, ["guide.weight=0"])
+    deaf = family.task(without, family.load_data(str(sources["gan"]), cache_dir), CPU)
+    torch.manual_seed(0)
+    assert deaf.generator_loss(batch)[0].item() < loss.item()  # by the guide's cross-entropy
 
 
 @pytest.mark.parametrize("epochs", [0, 3])

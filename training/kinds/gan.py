@@ -60,7 +60,7 @@ class Gan(Kind[GanConfig, ImageData]):
         Panel("Critic's scores", ("critic_real", "critic_fake"), "score"),
         Panel(
             "Class seen by guide or critic",
-            ("guide_accuracy", "critic_class_real", "critic_class_fake"),
+            ("guide_accuracy", "guide_class_fake", "critic_class_real", "critic_class_fake"),
             "share right",
         ),
         Panel("Samples, seen by the judge", ("sample_agreement",), "class agreement"),

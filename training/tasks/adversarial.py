@@ -36,7 +36,7 @@ class NetworkConfig:
     critic_widths: tuple[int, ...] = (64, 128, 256)
     """Channels at 16x16, 8x8 and 4x4; dcgan reads the first alone."""
     guide_widths: tuple[int, ...] = (64, 128, 256)
-    """Channels of the guide at 16x16, 8x8 and 4x4 (guided)."""
+    """Channels of the guide at 16x16, 8x8 and 4x4."""
 
     def __post_init__(self) -> None:
         require(self.noise >= 1, "noise", self.noise, "1 or more")
@@ -47,7 +47,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """How the guide is fitted, and how much it has to say (guided)."""
+    """How the guide is fitted, and how much it has to say; the guided critic sees by it as well."""
 
     epochs: int = 0
     """Of the run's first ones, in which the guide alone learns."""
@@ -96,11 +96,21 @@ class GanConfig(KindConfig):
         )
         guided = self.network.architecture == "guided"
         require(
-            0 < self.guide.epochs < self.fit.epochs if guided else self.guide.epochs == 0,
+            guided <= self.guide.epochs < self.fit.epochs,
             "guide.epochs",
             self.guide.epochs,
-            "fewer than fit.epochs, and above 0 for the guided critic alone",
+            "fewer than fit.epochs, and above 0 for the guided critic",
         )
+        require(
+            self.guide.weight == 0 or self.guide.epochs > 0,
+            "guide.weight",
+            self.guide.weight,
+            "0 where no guide is fitted: guide.epochs is 0",
+        )
+
+
+Guess = tuple[list[torch.Tensor], torch.Tensor]
+"""A guide's feature maps, the largest first, and class logits [B,K]."""
 
 
 class GanTask(Task):
@@ -126,7 +136,7 @@ class GanTask(Task):
         phases: tuple[Phase, ...] = ()
         first, end = config.guide.epochs, config.fit.epochs
         self.guide: nn.Module | None = None
-        if config.network.architecture == "guided":
+        if config.guide.epochs:
             self.guide = channels_last(self._build_guide().to(device))
             self.modules["guide"] = self.guide
             phases = (
@@ -163,10 +173,11 @@ class GanTask(Task):
         images = self._augment(batch["image"]), self._augment(drawn)
         if self.has_batch_statistics:
             # In one batch the real and the drawn images would give each other away.
-            real, logits_BK = self._judge(images[0], batch["label"])
-            fake, _ = self._judge(images[1], fake_B)
+            real, logits_BK = self._criticise(images[0], batch["label"])
+            fake, _ = self._criticise(images[1], fake_B)
         else:
-            score, logits_BK = self._judge(torch.cat(images), torch.cat((batch["label"], fake_B)))
+            label_B = torch.cat((batch["label"], fake_B))
+            score, logits_BK = self._criticise(torch.cat(images), label_B)
             real, fake = score.chunk(2)
             logits_BK = logits_BK.chunk(2)[0]
         loss = realness_loss(real, True, self.config.loss)
@@ -181,14 +192,18 @@ class GanTask(Task):
     def generator_loss(self, batch: Batch) -> Losses:
         """Drawn images should score high and show the class that was asked for."""
         label_B = torch.randint(0, self.classes, batch["label"].shape, device=self.device)
-        score, logits_BK = self._judge(self._augment(self._draw(label_B)), label_B)
+        image_BCHW = self._augment(self._draw(label_B))
+        guessed = self._guess(image_BCHW)
+        score, logits_BK = self._criticise(image_BCHW, label_B, guessed)
         loss = -score.mean() if self.config.loss == "hinge" else F.softplus(-score).mean()
         figures: dict[str, torch.Tensor] = {}
-        weight = self.config.class_weight + self.config.guide.weight
-        if weight:
-            loss = loss + weight * F.cross_entropy(logits_BK, label_B)
-            hits = logits_BK.detach().argmax(1) == label_B
-            figures["critic_class_fake"] = hits.float().mean()
+        opinions = [(self.config.class_weight, "critic_class_fake", logits_BK)]
+        if guessed is not None:
+            opinions.append((self.config.guide.weight, "guide_class_fake", guessed[1]))
+        for weight, name, opinion_BK in opinions:
+            if weight:
+                loss = loss + weight * F.cross_entropy(opinion_BK, label_B)
+                figures[name] = (opinion_BK.detach().argmax(1) == label_B).float().mean()
         return loss, figures
 
     def _draw(self, label_B: torch.Tensor) -> torch.Tensor:
@@ -213,15 +228,28 @@ class GanTask(Task):
         hits = logits_BK.detach().argmax(1) == batch["label"]
         return loss, {"guide_accuracy": hits.float().mean()}
 
-    def _judge(
-        self, image_BCHW: torch.Tensor, label_B: torch.Tensor
+    def _guess(self, image_BCHW: torch.Tensor) -> Guess | None:
+        """The guide's feature maps and class logits, where there is a guide."""
+        if self.guide is None:
+            return None
+        # Fitted and at rest: gradients pass through it to the drawn image, none stay.
+        maps, logits_BK = self.guide.eval()(image_BCHW)
+        return maps, logits_BK.float()
+
+    def _criticise(
+        self, image_BCHW: torch.Tensor, label_B: torch.Tensor, guessed: Guess | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores [B] or [B, scores] and class logits [B,K]."""
-        if self.guide is not None:
-            # Fitted and at rest: gradients pass through it to the drawn image, none stay.
-            maps, logits_BK = self.guide.eval()(image_BCHW)
-            return self.critic(image_BCHW, maps, label_B).float(), logits_BK.float()
-        answer = self.critic(image_BCHW, label_B)
+        """The critic's scores [B] or [B, scores] and, where it has an opinion, class logits [B,K].
+
+        `guessed` is what the guide makes of the images, if that is known already.
+        """
+        answer: torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+        if self.config.network.architecture == "guided":
+            guessed = guessed or self._guess(image_BCHW)
+            assert guessed is not None
+            answer = self.critic(image_BCHW, guessed[0], label_B)
+        else:
+            answer = self.critic(image_BCHW, label_B)
         if isinstance(answer, tuple):
             return answer[0].float(), answer[1].float()
         return answer.float(), answer.new_zeros((len(label_B), self.classes))
