@@ -30,9 +30,10 @@ STANDARD = GanConfig(
         guide_widths=(48, 96, 192),
     ),
     # A small classifier learns first, then tells the generator whether its pictures show the class
-    # that was asked for. A guided critic, which sees by it as well, won at once: after an epoch all
-    # pictures were one.
-    guide=GuideConfig(epochs=3, weight=0.5),
+    # that was asked for. It has to whisper: an epoch at 0.5 took a fitted generator from 67 to 99 %
+    # agreement, and its variety from 0.90 to 0.69 of real images'. A guided critic, which sees by
+    # it as well, won at once: after an epoch all pictures were one.
+    guide=GuideConfig(epochs=3, weight=0.1),
     # The hinge loss and two time scales: the critic learns twice as fast as the generator.
     loss="hinge",
     optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.0, beta2=0.9),
