@@ -131,6 +131,10 @@ def _begin(pipeline: Pipeline, start_from: Path | None) -> None:
     """Make the run's folder. Bad data leave none behind, and rank 0 decodes them for the rest."""
     _ = pipeline.data
     start = None if start_from is None else Run.open(start_from).best
+    if start is None and pipeline.config.fit.start_share:
+        raise ConfigError(
+            "fit.start_share is a share of the weights that --start-from brings", field="start_from"
+        )
     if start is not None:
         pipeline.check_start(start)
     Run.create(pipeline.run.folder, pipeline.run.record, start)

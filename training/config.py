@@ -88,6 +88,10 @@ class FitConfig:
     keep: Literal["best", "last"] = "best"
     """The epoch whose weights are served. A schedule that ends at nothing makes the last one the
     best in truth, whichever a small validation set favours."""
+    start_share: float = 0.0
+    """Of the weights that the fit began with in those that are exported; the rest is what it came
+    to (Wortsman et al. 2022, arXiv:2109.01903). Between the two, tuning trades what it taught
+    against what it cost."""
     checkpoint_every_s: float = 120.0
     """Seconds between checkpoints inside an epoch; each epoch's end writes one anyway."""
 
@@ -99,6 +103,7 @@ class FitConfig:
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         require(self.validate_every >= 1, "validate_every", self.validate_every, "1 or more")
         require(self.patience >= 0, "patience", self.patience, "0 or more")
+        require(0 <= self.start_share < 1, "start_share", self.start_share, "in [0, 1)")
         require(self.checkpoint_every_s > 0, "checkpoint_every_s", self.checkpoint_every_s, "> 0")
 
 
@@ -219,13 +224,15 @@ def config_sha256(config: KindConfig) -> str:
 
     Settings that do nothing are left out, so that those which come with a later version do not
     change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was,
-    a mirror that is not used.
+    a mirror that is not used, a start that has no share.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
         del tree["privacy"]
     if config.fit.keep == "best":
         del tree["fit"]["keep"]
+    if not config.fit.start_share:
+        del tree["fit"]["start_share"]
     if tree.get("mirrored") is False:
         del tree["mirrored"]
     _drop_unused_rates(tree)

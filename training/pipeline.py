@@ -304,7 +304,14 @@ class Pipeline:
         self.run.weights_sha256()
         task = guard(self.kind.task(self.config, self.data, torch.device("cpu")), self.config)
         network: nn.Module = task.modules[task.served]
-        network.load_state_dict(checkpoint.load(self.run.best)["weights"])
+        weights, share = checkpoint.load(self.run.best)["weights"], self.config.fit.start_share
+        if share:
+            start = checkpoint.load(self.run.start)["weights"]
+            weights = {
+                name: torch.lerp(value, start[name], share) if value.is_floating_point() else value
+                for name, value in weights.items()
+            }
+        network.load_state_dict(weights)
         return network.eval()
 
     def _partner(self) -> Path | None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -140,6 +141,28 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(desk: Desk) -> Non
     )
     for name, weights in before.items():  # with next to no rate, they stay where they began
         torch.testing.assert_close(after[name], weights, rtol=0, atol=1e-5)
+
+
+def test_a_share_of_the_starting_weights_is_exported(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("fit", "lstm", "--set", "fit.start_share=0.25") == 2
+    assert "--start-from" in capsys.readouterr().err
+    assert desk.start("fit", "lstm") == 0
+    first = desk.run_folder("shakespeare")
+    words = ["--model", "tuned", "--start-from", str(first), "--set", "fit.start_share=0.25"]
+    assert desk.start("fit", "lstm", *words) == 0
+    tuned = desk.run_folder("tuned")
+    assert desk("export", "--run-dir", str(tuned)) == 0
+    graph = onnx.load(tuned / "candidate" / "model.onnx").graph
+    (exported,) = (t for t in graph.initializer if t.name == "embedding.weight")
+    start, end = (
+        torch.load(folder / "best.pt", weights_only=True)["weights"]["embedding.weight"]
+        for folder in (first, tuned)
+    )
+    expected = 0.25 * start + 0.75 * end
+    np.testing.assert_allclose(onnx.numpy_helper.to_array(exported), expected, atol=1e-6)
+    assert not torch.allclose(start, end, atol=1e-4)
 
 
 def test_weights_of_another_network_are_no_start(

@@ -30,10 +30,14 @@ STANDARD = GanConfig(
         guide_widths=(48, 96, 192),
     ),
     # A small classifier learns first, then tells the generator whether its pictures show the class
-    # that was asked for. It has to whisper: an epoch at 0.5 took a fitted generator from 67 to 99 %
-    # agreement, and its variety from 0.90 to 0.69 of real images'. A guided critic, which sees by
-    # it as well, won at once: after an epoch all pictures were one.
+    # that was asked for. An epoch of it, at 0.1 as at 0.5, took a fitted generator from 67 to 99 %
+    # agreement, and its variety from 0.90 to 0.69 of real images': fit.start_share goes half of the
+    # way back. A guided critic, which sees by the guide as well, won at once: after an epoch all
+    # pictures were one.
     guide=GuideConfig(epochs=3, weight=0.1),
+    # The critic's own opinion on the class is what it learns most from: without, it told real
+    # images from drawn ones no better after an epoch than before.
+    class_weight=0.5,
     # The hinge loss and two time scales: the critic learns twice as fast as the generator.
     loss="hinge",
     optimizer=OptimizerConfig(name="adam", lr=2e-4, beta1=0.0, beta2=0.9),
