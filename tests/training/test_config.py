@@ -99,7 +99,7 @@ def test_the_hash_tells_configurations_apart() -> None:
 
 def test_a_configuration_keeps_the_hash_it_had_before_settings_came_that_it_does_not_use() -> None:
     tree = to_dict(KindConfig())
-    del tree["privacy"], tree["fit"]["keep"]
+    del tree["privacy"], tree["fit"]["keep"], tree["fit"]["start_share"]
     del tree["optimizer"]["matrix_lr"], tree["optimizer"]["vector_lr"]
     before = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
     assert config_sha256(KindConfig()) == before
@@ -113,6 +113,10 @@ def test_settings_that_do_nothing_leave_the_hash_alone() -> None:
         (["privacy.epsilon=1"], ["privacy.delta=0.1"], True),
         ([], ["fit.keep=best"], False),
         ([], ["fit.keep=last"], True),
+        ([], ["fit.start_share=0.0"], False),
+        ([], ["fit.start_share=0.5"], True),
+        ([], ["mirrored=false"], False),
+        ([], ["mirrored=true"], True),
     ):
         base = override(CnnConfig(), before)
         other = override(base, changed)
