@@ -9,7 +9,7 @@ from training.distributed import launched_rank
 code = main()
 if launched_rank() is not None:
     # All is written by now. Threads that torch's collectives leave behind can abort a rank while
-    # its interpreter winds down (seen once in some 20 runs, on a loaded machine), and torchrun
+    # its interpreter winds down (seen once, on a loaded machine), and torchrun
     # would take a run that was published for a failed one.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -22,7 +22,7 @@ DCGAN = GanConfig(
 )
 
 STANDARD = GanConfig(
-    # Noise to 32x32 in 31 million multiplications.
+    # Noise to 32x32 in 32 million multiplications.
     network=NetworkConfig(
         architecture="projection",
         generator_widths=(256, 128, 48),
