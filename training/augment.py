@@ -45,6 +45,15 @@ def cutout(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
     return x_BCHW.masked_fill(hole, 0.0)
 
 
+def shrink(x_BCHW: torch.Tensor, side: int) -> torch.Tensor:
+    """Scale images down to `side` by `side` pixels, each the mean of those that it covers."""
+    if x_BCHW.shape[-1] == x_BCHW.shape[-2] == side:
+        return x_BCHW
+    return F.interpolate(
+        x_BCHW, size=(side, side), mode="bilinear", antialias=True, align_corners=False
+    )
+
+
 def colour(x_BCHW: torch.Tensor, strength: float) -> torch.Tensor:
     """Differentiable brightness, saturation and contrast (Zhao et al. 2020, DiffAugment)."""
     if strength == 0:
