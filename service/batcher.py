@@ -25,6 +25,8 @@ from service.lanes import Lanes
 from service.metrics import ModelMetrics
 from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
 
+Witness = Callable[[Arrays, Arrays], None]
+"""Told of the inputs and outputs of every request that was answered."""
 Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 
 _BRIEF_S = 0.002
@@ -80,6 +82,8 @@ class Batcher:
         self._lone_run_s = float("inf")
         self._lone_before = False
         self._asked = 0
+        self.witness: Witness | None = None
+        """While a version is on trial."""
 
     @property
     def queued_rows(self) -> int:
@@ -109,6 +113,7 @@ class Batcher:
         *,
         timeout_s: float,
         priority: int = USUAL,
+        witnessed: bool = True,
     ) -> Answer:
         """Queue a request and wait for its rows; cancelling takes the waiting ones out.
 
@@ -117,6 +122,7 @@ class Batcher:
             outputs: the outputs wanted.
             timeout_s: from now; 0 for none.
             priority: one of `service.waiting.PRIORITIES`; a lower number goes first.
+            witnessed: whether `witness` is told.
 
         Raises:
             OverloadedError, TooLargeError: as `admit`.
@@ -151,6 +157,8 @@ class Batcher:
         answer = Answer(ticket.joined(), ticket.queue_s, ticket.inference_s)
         if key is not None:
             self._keep(key, answer.outputs)
+        if self.witness is not None and witnessed:
+            self.witness(inputs, answer.outputs)
         return answer
 
     def _keep(self, key: Hashable, outputs: Arrays) -> None:

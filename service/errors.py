@@ -137,3 +137,16 @@ class GoldenMismatchError(ContractError):
     """The loaded graph does not reproduce its golden outputs."""
 
     code = "golden_mismatch"
+
+
+class StoreAwayError(ContractError):
+    """The model store cannot be reached, does not answer in time, or refuses."""
+
+    code = "store_away"
+
+
+class StoreConflictError(TriptychError):
+    """Somebody else changed the store first; nothing was written."""
+
+    status = 409
+    code = "store_conflict"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from service.kinds.base import Kind
 
@@ -19,19 +20,36 @@ class Served:
         self.replaced = False
 
 
+class Observer(Protocol):
+    """Who is told of every request that a lease was for."""
+
+    def saw(self, served: Served, latency_s: float, error: BaseException | None) -> None:
+        """A request took so long, and ended so."""
+
+
 class Lease(Generic[K]):
     """The right to use a version while the block lasts."""
 
-    __slots__ = ("_close_if_done", "_served")
+    __slots__ = ("_close_if_done", "_observer", "_served", "_start_s")
 
-    def __init__(self, served: Served, close_if_done: Callable[[Served], None]) -> None:
+    def __init__(
+        self,
+        served: Served,
+        close_if_done: Callable[[Served], None],
+        observer: Observer | None = None,
+    ) -> None:
         self._served = served
         self._close_if_done = close_if_done
+        self._observer = observer
 
     def __enter__(self) -> K:
         self._served.leases += 1
+        if self._observer is not None:
+            self._start_s = time.perf_counter()
         return self._served.engine  # type: ignore[return-value]  # of this kind: looked up by it
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._served.leases -= 1
+        if self._observer is not None:
+            self._observer.saw(self._served, time.perf_counter() - self._start_s, error)
         self._close_if_done(self._served)

@@ -84,6 +84,18 @@ MODEL_INFO = Gauge(
 LOAD_FAILURES = Counter(
     "triptych_model_load_failures", "Versions that failed verification or loading", ["model"]
 )
+TRIAL = Gauge(
+    "triptych_trial",
+    "1 for a version that is on trial",
+    ["model", "version", "mode"],
+    multiprocess_mode="livemax",
+)
+TRIAL_REQUESTS = Counter(
+    "triptych_trial_requests",
+    "Requests during a trial, by who answered and how",
+    ["model", "side", "outcome"],
+)
+TRIALS = Counter("triptych_trials", "Trials that ended, by verdict", ["model", "verdict"])
 SWAPS = Counter("triptych_model_swaps", "Swaps to another version while serving", ["model"])
 
 

@@ -2,19 +2,23 @@
 
 A request holds a lease on the version it began with; a version that has been replaced is closed
 when its last lease ends. A version that cannot be loaded is never served: the one before it goes
-on, and the failure is logged, counted and shown.
+on, and the failure is logged, counted and shown. Where there is none before it, at the start, the
+last good one of the store serves; and where the store is away, the copy of this machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from service import metrics
 from service.cache import Cache
-from service.errors import ContractError, NotReadyError, UnknownNameError
+from service.contest import Contest
+from service.errors import ContractError, NotReadyError, StoreAwayError, UnknownNameError
 from service.kinds import kinds
 from service.kinds.base import Bench, Kind
 from service.lanes import Lanes
@@ -23,8 +27,14 @@ from service.loading import load
 from service.metrics import ModelMetrics
 from service.settings import Settings
 from service.store import Store
+from service.store.trial import read_trial
+
+T = TypeVar("T")
 
 log = logging.getLogger("triptych.registry")
+
+_RETRY_S = (1.0, 60.0)
+"""First and longest wait before a store that was away is asked again."""
 
 
 class Registry:
@@ -36,8 +46,13 @@ class Registry:
         self._lanes = lanes
         self._cache = Cache(settings.cache_mib * 2**20)
         self._served: dict[str, Served] = {}
+        self._contests: dict[str, Contest] = {}
+        """Versions on trial, by model."""
+        self._retries: dict[str, asyncio.Task[None]] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self.opening = True
+        """Whether it is not yet known what the store has."""
         self.expected: list[str] = []
         self.problems: dict[str, str] = {}
         """Why a model's current version is not served, by model."""
@@ -67,7 +82,14 @@ class Registry:
             NotReadyError: it is not loaded.
 
         """
-        return Lease(self._find(kind, name), self._close_if_done)
+        return self._lease(self._find(kind, name))
+
+    def _lease(self, served: Served) -> Lease[K]:
+        """On the served version, or on the one on trial if this request falls to it."""
+        contest = self._contests.get(served.engine.manifest.name) if self._contests else None
+        if contest is None:
+            return Lease(served, self._close_if_done)
+        return Lease(contest.choose(served), self._close_if_done, contest)
 
     def lease_any(self, name: str, version: str | None = None) -> Lease[Kind]:
         """Hold the served version of a model of whatever kind.
@@ -89,10 +111,13 @@ class Registry:
             )
         serving = served.engine.manifest.version
         if version is not None and version != serving:
+            contest = self._contests.get(name)
+            if contest is not None and version == contest.trial.version:
+                return Lease(contest.candidate, self._close_if_done, contest)
             raise UnknownNameError(
                 f"{name} serves version {serving}, not {version!r}", field="version"
             )
-        return Lease(served, self._close_if_done)
+        return self._lease(served) if version is None else Lease(served, self._close_if_done)
 
     def _find(self, kind: type[K], name: str | None) -> Served:
         if name is None:
@@ -128,15 +153,21 @@ class Registry:
 
     async def open(self) -> None:
         """Load the current version of every model, all at once."""
+        in_thread = asyncio.get_running_loop().run_in_executor
         try:
-            names = self._store.names()
+            names = await in_thread(None, self._store.names)
         except ContractError as error:
-            log.error("%s", error)
+            names = sorted(self._store.remembered()) if isinstance(error, StoreAwayError) else []
+            going_on = f"; serving the copies of {', '.join(names)} here" if names else ""
+            log.error("%s%s", error, going_on)
             self.problems["store"] = str(error)
-            return
+            if not names:
+                self.opening = False
+                return
+        self.opening = False
         self.expected = [name for name in names if name not in self.unloaded]
         if not names:
-            self.problems["store"] = f"no model is published in {self._store.root.absolute()}"
+            self.problems["store"] = f"no model is published in {self._store.home.location}"
             log.error("%s", self.problems["store"])
         for name in self.expected:
             # Series that exist from the start: an increase from nothing is not seen.
@@ -148,6 +179,7 @@ class Registry:
         """Swap whenever CURRENT is replaced, until cancelled."""
         try:
             async for names in self._store.changes():
+                self.problems.pop("store", None)
                 for name in sorted(names):
                     await self.refresh(name)
         except Exception as error:  # no watches left, or none on this file system
@@ -160,25 +192,99 @@ class Registry:
             if name in self.unloaded:
                 return False
             served = self._served.get(name)
-            start_s = time.perf_counter()
             try:
-                version = self._store.current(name)
-                if served is None or served.engine.manifest.version != version:
-                    engine = await asyncio.get_running_loop().run_in_executor(
-                        None, self._load, name, version
-                    )
-                    self._swap(name, engine, time.perf_counter() - start_s)
+                await self._serve(name, await self._in_thread(self._store.current, name))
+                await self._hold_trial(name)
             except Exception as error:  # whatever it is, the version before it goes on
                 self.problems[name] = str(error)
                 metrics.LOAD_FAILURES.labels(name).inc()
+                if served is None:
+                    await self._fall_back(name, error)
+                served = self._served.get(name)
                 going_on = f"; {served.engine.manifest.version} goes on" if served else ""
                 log.error("%s is not served: %s%s", name, error, going_on)
+                if isinstance(error, StoreAwayError):
+                    self._try_again(name)
                 return False
             self.problems.pop(name, None)
             if name not in self.expected:
                 self.expected.append(name)
                 self.problems.pop("store", None)
             return True
+
+    async def _serve(self, name: str, version: str) -> None:
+        """Load a version and swap to it, unless it is served already."""
+        served = self._served.get(name)
+        if served is not None and served.engine.manifest.version == version:
+            return
+        start_s = time.perf_counter()
+        contest = self._contests.get(name)
+        if contest is not None and contest.trial.version == version:
+            self._contests.pop(name).end()
+            taken = contest.candidate  # loaded, warm and proven by what it answered
+        else:
+            taken = Served(await self._in_thread(self._load, name, version))
+        self._swap(name, taken, time.perf_counter() - start_s)
+
+    async def _fall_back(self, name: str, error: Exception) -> None:
+        """With nothing to serve: the copy of this machine if the store is away, else the last good
+        version of the store.
+        """
+        try:
+            if isinstance(error, StoreAwayError):
+                found = self._store.remembered().get(name)
+                versions = [found] if found else []
+            else:
+                broken = await self._in_thread(self._store.current, name)
+                versions = await self._in_thread(self._store.fallbacks, name, broken)
+        except ContractError:
+            return
+        for version in versions:
+            try:
+                await self._serve(name, version)
+            except ContractError as worse:
+                log.error("%s: neither is %s: %s", name, version, worse)
+            else:
+                return
+
+    def _try_again(self, name: str) -> None:
+        """Refresh a model until the store answers."""
+
+        async def again() -> None:
+            wait_s, most_s = _RETRY_S
+            while True:
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+                before = self._retries.pop(name)  # so that a failure does not start another
+                self._retries[name] = before
+                if await self.refresh(name) or name in self.unloaded:
+                    break
+                wait_s = min(2 * wait_s, most_s)
+            del self._retries[name]
+
+        if name not in self._retries:
+            self._retries[name] = asyncio.create_task(again())
+
+    async def _hold_trial(self, name: str) -> None:
+        """Begin the trial that the store tells of, or end the one that it no longer does."""
+        trial, blob = await self._in_thread(read_trial, self._store.home, name)
+        served, contest = self._served[name], self._contests.get(name)
+        if contest is not None and contest.trial == trial:
+            return
+        if contest is not None:
+            self._contests.pop(name).end()
+            contest.candidate.replaced = True
+            self._close_if_done(contest.candidate)
+        serving = served.engine.manifest.version
+        if trial is None or blob is None or not trial.running or trial.against != serving:
+            return
+        candidate = Served(await self._in_thread(self._load, name, trial.version))
+        log.info("%s: %s of %s begins", name, trial.mode, trial.version)
+        contest = Contest(self._store, name, trial, blob, served, candidate)
+        self._contests[name] = contest
+        contest.begin()
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
     async def load(self, name: str) -> bool:
         """Serve a model that was unloaded, or its current version; True if that is served."""
@@ -194,6 +300,11 @@ class Registry:
             self.problems.pop(name, None)
             if name in self.expected:
                 self.expected.remove(name)
+            contest = self._contests.pop(name, None)
+            if contest is not None:
+                contest.end()
+                contest.candidate.replaced = True
+                self._close_if_done(contest.candidate)
             served = self._served.pop(name, None)
             if served is not None:
                 manifest = served.engine.manifest
@@ -225,10 +336,10 @@ class Registry:
             )
         return kind(model, Bench(self._settings, self._lanes, ModelMetrics(name), self._cache))
 
-    def _swap(self, name: str, engine: Kind, elapsed_s: float) -> None:
+    def _swap(self, name: str, taken: Served, elapsed_s: float) -> None:
         before = self._served.get(name)
-        self._served[name] = Served(engine)
-        manifest = engine.manifest
+        self._served[name] = taken
+        engine, manifest = taken.engine, taken.engine.manifest
         metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(1)
         log.info(
             "%s serves %s after %.2f s, in batches of up to %d rows",
@@ -247,18 +358,18 @@ class Registry:
     def _close_if_done(self, served: Served) -> None:
         if served.replaced and served.leases == 0:
             # In a thread: closing waits for the engine's own threads.
-            task = asyncio.ensure_future(_in_thread(served.engine.close))
+            task = asyncio.ensure_future(self._in_thread(served.engine.close))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close every version; called when no request is left."""
-        for served in self._served.values():
+        for task in self._retries.values():
+            task.cancel()
+        for contest in self._contests.values():
+            contest.end()
+        for served in (*self._served.values(), *(c.candidate for c in self._contests.values())):
             served.replaced = True
             self._close_if_done(served)
         await asyncio.gather(*self._closing)
         self._served.clear()
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    await asyncio.get_running_loop().run_in_executor(None, work)

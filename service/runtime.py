@@ -8,6 +8,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import memory, metrics
@@ -17,7 +18,8 @@ from service.oip.repository import Control, shared_folder
 from service.registry import Registry
 from service.session import Arena, Session, check_provider
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, open_home
+from service.store.signature import Verifier
 
 if TYPE_CHECKING:
     from service.oip.grpc_server import GrpcServer
@@ -28,6 +30,17 @@ _SWITCH_S = 0.001
 interpreter lock: as long as a batch takes."""
 
 
+def open_store(settings: Settings) -> Store:
+    """The store as the settings say; raises SettingsError for a location or key that is none."""
+    home = open_home(
+        settings.store,
+        cache_dir=Path(settings.store_cache) if settings.store_cache else None,
+        poll_s=settings.store_poll_s,
+    )
+    verifier = Verifier(Path(settings.public_key)) if settings.public_key else None
+    return Store(home, verifier=verifier)
+
+
 def preflight(settings: Settings) -> None:
     """Find out, before any worker starts, whether the provider works on this machine.
 
@@ -35,10 +48,11 @@ def preflight(settings: Settings) -> None:
     graph tells. Likewise gRPC's packages and its port. Raises SettingsError.
     """
     check_provider(settings.provider)
+    open_store(settings)
     if settings.grpc_port:
         check_grpc(settings.grpc_host, settings.grpc_port)
     if settings.provider == "cuda":
-        store = Store(settings.store)
+        store = open_store(settings)
         for name in store.names()[:1]:
             version = store.current(name)
             manifest = store.verified(name, version)
@@ -85,7 +99,7 @@ class Runtime:
         Arena.share(settings.arena_mib * 2**20)
         self.settings = settings
         self.lanes = Lanes(settings.lanes)
-        self.store = Store(settings.store)
+        self.store = open_store(settings)
         self.registry = Registry(settings, self.store, self.lanes)
         self.control = (
             Control(self.registry, self.store, shared_folder()) if settings.model_control else None
@@ -109,7 +123,7 @@ class Runtime:
 
     async def _live(self) -> None:
         # Watch first: a version published while the models load must not go unnoticed.
-        watching = self.settings.watch and self.settings.store.is_dir()
+        watching = self.settings.watch and self.store.home.watchable
         async with asyncio.TaskGroup() as group:
             if self.control is not None:
                 group.create_task(self.control.follow())

@@ -21,7 +21,9 @@ from service.errors import SettingsError
 from service.session import Provider
 
 PREFIX = "TRIPTYCH_"
-OTHERS = frozenset({"TRIPTYCH_DATA", "TRIPTYCH_RUNS", "TRIPTYCH_TEST_IMAGE"})
+OTHERS = frozenset(
+    {"TRIPTYCH_DATA", "TRIPTYCH_RUNS", "TRIPTYCH_SIGNING_KEY", "TRIPTYCH_TEST_IMAGE"}
+)
 """Variables with our prefix that belong to training and tests, which may share a shell."""
 
 
@@ -33,7 +35,16 @@ def _setting(default: Any, help_: str, *, minimum: float | None = None) -> Any:
 class Settings:
     """What an operator can set. Units are in the names."""
 
-    store: Path = _setting(Path("models"), "folder of published models")
+    store: str = _setting("models", "published models: a folder, or s3://bucket/prefix")
+    store_poll_s: float = _setting(
+        10.0, "how often a bucket is asked for new versions, give or take a fifth", minimum=0.05
+    )
+    store_cache: str = _setting(
+        "", "folder for copies of a bucket's versions; empty: triptych in the user's cache folder"
+    )
+    public_key: str = _setting(
+        "", "PEM file of an Ed25519 key: versions must be signed with its private half"
+    )
     provider: Provider = _setting("cpu", "onnxruntime provider: cpu or cuda")
     precision: WantedPrecision = _setting(
         "auto",
@@ -108,6 +119,8 @@ class Settings:
                 values[item.name] = _parse(item.type, text)
             except (msgspec.ValidationError, ValueError) as error:
                 raise SettingsError(f"{variable}={text!r}: {error}", field=variable) from error
+            if item.name == "store" and not text:
+                raise SettingsError(f"{variable}={text!r} is empty", field=variable)
             minimum = item.metadata["minimum"]
             # `not <=` also refuses NaN.
             if minimum is not None and not minimum <= values[item.name] < math.inf:
@@ -126,10 +139,6 @@ def _parse(annotation: Any, text: str) -> Any:
         "Provider": Provider,
         "WantedPrecision": WantedPrecision,
     }
-    if annotation == "Path":
-        if not text:
-            raise ValueError("is empty")
-        return Path(text)
     return msgspec.convert(text, types[annotation], strict=False)
 
 

@@ -36,7 +36,7 @@ REPRODUCE = (
 SEARCH = "search for better settings, judged on data held out of the training split"
 
 DEFAULTS: dict[str, Any] = {
-    "store": Path("models"),
+    "store": "models",
     "cache_dir": Path("~/.cache/triptych"),
     "device": "auto",
     "threads": 0,
@@ -102,7 +102,9 @@ def _add_reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", action="append", default=[], help="only this one; may be given several times"
     )
-    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument(
+        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
+    )
     command.add_argument(
         "--data",
         type=Path,
@@ -171,7 +173,9 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--data", help="as for fit")
     command.add_argument("--judge", help="of a GAN's trials: as for run")
-    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument(
+        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
+    )
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
@@ -187,7 +191,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
     )
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument(
+        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
+    )
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
         "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"

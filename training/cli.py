@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from service.contract import CURRENT_FILE, MANIFEST_FILE, check_name
+from service.contract import MANIFEST_FILE, check_name
 from service.errors import ContractError, TriptychError
+from service.store import Store
 from training.arguments import STARTING, build_parser, resume_command
 from training.config import flatten, override, to_dict
 from training.distributed import launched_rank, meet
@@ -256,9 +257,7 @@ def _explain(pipeline: Pipeline) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    names = arguments.model or sorted(
-        p.parent.name for p in arguments.store.glob(f"*/{CURRENT_FILE}")
-    )
+    names = arguments.model or Store(arguments.store).home.names()
     if not names:
         raise ConfigError(f"{arguments.store} holds no published model", field="store")
     found = {

@@ -10,7 +10,7 @@ from training.kinds.base import Evaluation, Kind
 from training.publish import version_folder
 
 
-def partner_folder(store: Path, kind: Kind[Any, Any], named: str | None) -> Path | None:
+def partner_folder(store: Path | str, kind: Kind[Any, Any], named: str | None) -> Path | None:
     """The version folder of the kind's partner, or of the one that is named instead; None if it is
     not published yet.
     """
@@ -24,7 +24,7 @@ def set_beside(
     config: Any,
     data: Any,
     *,
-    store: Path,
+    store: Path | str,
     model: str,
     judge: Path | None,
     named: str | None,

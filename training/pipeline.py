@@ -61,7 +61,7 @@ Say = Callable[[str], None]
 class Options:
     """What the steps are told besides the run: where things are, and how the gate is set."""
 
-    store: Path = Path("models")
+    store: Path | str = "models"
     cache_dir: Path = Path("~/.cache/triptych")
     device: torch.device = torch.device("cpu")
     ranks: Ranks | None = None

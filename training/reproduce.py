@@ -67,7 +67,7 @@ def compare(
 
 
 def reproduce(
-    store: Path,
+    store: Path | str,
     name: str,
     *,
     data: Sequence[Path],

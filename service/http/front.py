@@ -23,6 +23,7 @@ from service.errors import MethodNotAllowedError, UnknownNameError
 from service.http.answers import error_answer
 from service.http.guard import Guard
 from service.http.paths import Paths
+from service.request_key import HEADERS
 from service.settings import Settings
 
 
@@ -62,6 +63,7 @@ class Front:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
+        HEADERS.set(scope["headers"])
         scope["app"] = self  # so that Starlette raises errors instead of answering them itself
         path = scope["path"]
         found = self._paths.find(scope["method"], path)
@@ -78,6 +80,8 @@ class Front:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, or the server's start and end."""
+        if scope["type"] == "websocket":
+            HEADERS.set(scope["headers"])
         if scope["type"] == "websocket" and scope["path"] in self._sockets:
             await self._sockets[scope["path"]].app(scope, receive, send)
         else:

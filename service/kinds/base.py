@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from numpy.typing import NDArray
+
 from service.batcher import Batcher
 from service.cache import Cache
 from service.contract import Manifest, TensorSpec
@@ -42,6 +44,11 @@ class Kind(abc.ABC):
     outputs: ClassVar[dict[str, str]]
     """Names and dtypes of the outputs that this kind reads; a graph may have more."""
 
+    compared: ClassVar[str]
+    """The output by which two versions are compared."""
+    least_agreement: ClassVar[float] = 0.0
+    """Share of rows on which a version on trial must agree with the one that is served."""
+
     operations: ClassVar[Operations] = {}
     """What the OpenAPI document says of the family's routes."""
 
@@ -75,6 +82,14 @@ class Kind(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  # most kinds have no threads of their own
         """Free threads; blocks until they end. Called when no request uses the version."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def compare(candidate: NDArray[Any], incumbent: NDArray[Any]) -> tuple[float, float, float]:
+        """How two versions' `compared` outputs for the same rows compare.
+
+        Returns the share of answers that agree, and both mean confidences, each in 0..1.
+        """
 
     @classmethod
     @abc.abstractmethod

@@ -57,6 +57,8 @@ class Cnn(Kind):
     name = "cnn"
     inputs: ClassVar = {"image": "uint8"}
     outputs: ClassVar = {"probability": "float32", "heatmap": "float32"}
+    compared = "probability"
+    least_agreement = 0.8  # two networks of 90 % that err apart agree on 82 %
     operations: ClassVar = {"POST /v1/classify": CLASSIFY}
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
@@ -70,6 +72,16 @@ class Cnn(Kind):
         super().check(manifest)
         (classes,) = fixed_axes(manifest.output("probability"), 1)
         check_count(manifest, "labels", manifest.labels, classes)
+
+    @staticmethod
+    def compare(candidate: NDArray[Any], incumbent: NDArray[Any]) -> tuple[float, float, float]:
+        """The same likeliest class; its probability."""
+        alike = candidate.argmax(axis=-1) == incumbent.argmax(axis=-1)
+        return (
+            float(alike.mean()),
+            float(candidate.max(axis=-1).mean()),
+            float(incumbent.max(axis=-1).mean()),
+        )
 
     async def classify(
         self,

@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from typing_extensions import TypedDict
 
+from service.batcher import Answer
 from service.contract import Manifest
 from service.errors import UpgradeRequiredError
 from service.http.answers import error_answer, json_answer
@@ -47,10 +48,12 @@ from service.session import Session
 from service.settings import Settings
 from service.stepper import Stepper
 from service.vocabulary import Vocabulary
-from service.waiting import USUAL
+from service.waiting import PRIORITIES, USUAL, Arrays
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
+
+_SHOWN_CHARS = 256  # of a prompt, to who compares versions
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
 _tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
@@ -98,6 +101,8 @@ class Lstm(Kind):
     name = "lstm"
     inputs: ClassVar = {"token": "int64", "state": "float32"}
     outputs: ClassVar = {"logits": "float32", "state_out": "float32"}
+    compared = "logits"
+    least_agreement = 0.5  # at many places several characters are as likely
     operations: ClassVar = {
         "POST /v1/completions": COMPLETIONS,
         "GET /v1/completions/stream": WEBSOCKET,
@@ -112,6 +117,7 @@ class Lstm(Kind):
         super().__init__(model, bench)
         self.vocabulary = Vocabulary(model.manifest.vocabulary)
         (state_width,) = fixed_axes(model.manifest.input("state"), 1)
+        self._state_width = state_width
         self.stepper = Stepper(
             _Recurrence(model.session),
             state_width=state_width,
@@ -139,9 +145,32 @@ class Lstm(Kind):
         self, asked: CompletionRequest, settings: Settings, *, priority: int = USUAL
     ) -> Completion:
         """Queue a request's sequences; raises as `Completion.begin`."""
-        return Completion.begin(
+        job = Completion.begin(
             self.manifest, self.vocabulary, self.stepper, asked, settings, priority=priority
         )
+        if self.batcher.witness is not None:
+            self._show(job.choices[0].prompt)
+        return job
+
+    def _show(self, prompt: str) -> None:
+        """Run a prompt once in one piece, for who compares versions: texts that were drawn go
+        apart after their first difference, what is expected at each character of a prompt does not.
+        """
+        token_T = self.vocabulary.encode(prompt[-_SHOWN_CHARS:]) or (self.vocabulary.first_token,)
+        inputs: Arrays = {
+            "token": np.array([token_T], np.int64),
+            "state": np.zeros((1, self._state_width), np.float32),
+        }
+        task = asyncio.ensure_future(
+            self.batcher.submit(inputs, ("logits",), timeout_s=10.0, priority=max(PRIORITIES))
+        )
+        task.add_done_callback(_shown)
+
+    @staticmethod
+    def compare(candidate: NDArray[Any], incumbent: NDArray[Any]) -> tuple[float, float, float]:
+        """The same likeliest next character; its probability."""
+        alike = candidate.argmax(axis=-1) == incumbent.argmax(axis=-1)
+        return float(alike.mean()), _surety(candidate), _surety(incumbent)
 
     @classmethod
     def routes(cls, runtime: Runtime) -> Sequence[Route | WebSocketRoute]:
@@ -278,6 +307,18 @@ class Lstm(Kind):
                 return error_answer(error)  # type: ignore[return-value]  # sent as it is
 
         return generate
+
+
+def _shown(task: asyncio.Future[Answer]) -> None:
+    """Nobody waits for it: what it failed with is nobody's."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _surety(logits: NDArray[Any]) -> float:
+    """Mean probability of the likeliest character."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return float((1 / shifted.sum(axis=-1)).mean())
 
 
 KIND = Lstm

@@ -42,7 +42,7 @@ def index(registry: Registry, store: Store, *, ready: bool) -> list[dict[str, An
             state = "READY"
         elif name in registry.unloaded:
             state, reason = "UNAVAILABLE", reason or "unloaded"
-        elif reason or name not in registry.expected:
+        elif reason or (name not in registry.expected and not registry.opening):
             state = "UNAVAILABLE"
         else:
             state = "LOADING"
@@ -56,7 +56,7 @@ def _names(registry: Registry, store: Store) -> list[str]:
     known = {*registry.expected, *registry.unloaded}
     known |= {engine.manifest.name for engine in registry.engines()}
     with contextlib.suppress(ContractError):  # the store is gone; what is loaded goes on
-        known |= set(store.names())
+        known |= set(store.home.quick_names())
     return sorted(known)
 
 

@@ -75,7 +75,7 @@ def quantised_server(
     store = copy_store(tiny_store, scratch / "store")
     for name in store.names():
         publish_variant(store, name, "int8", scratch, change=quantise)
-    with serving(store.root, scratch / "home") as running:
+    with serving(Path(store.home.location), scratch / "home") as running:
         running.wait_for("/readyz", 200)
         yield running
 

@@ -65,7 +65,7 @@ class Living:
 def living(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     folder = tmp_path_factory.mktemp("living")
     store = copy_store(tiny_store, folder / "store")
-    with serving(store.root, folder / "home", max_tokens=1_000_000) as server:
+    with serving(Path(store.home.location), folder / "home", max_tokens=1_000_000) as server:
         server.wait_for("/readyz", 200)
         yield Living(server, store)
 
@@ -117,7 +117,7 @@ async def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     sound = living.server.post("/v1/classify", content=picture()).json()
     candidate = make_variant(living.store, "cifar10", "v3-broken", tmp_path / "candidate")
     (candidate / "model.onnx").write_bytes(b"broken")
-    shutil.copytree(candidate, living.store.root / "cifar10" / "v3-broken")
+    shutil.copytree(candidate, Path(living.store.home.location) / "cifar10" / "v3-broken")
     set_current(living.store, "cifar10", "v3-broken\n")
     await until(
         lambda: (

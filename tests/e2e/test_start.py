@@ -36,7 +36,7 @@ def test_a_broken_model_is_not_ready_until_it_is_mended(tiny_store: Path, tmp_pa
     store = copy_store(tiny_store, tmp_path / "store")
     path = current_folder(store, "cifar10") / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1])
-    with serving(store.root, tmp_path / "home") as server:
+    with serving(Path(store.home.location), tmp_path / "home") as server:
         answer = server.wait_for("/readyz", 503)
         while "cifar10" not in answer.json()["problems"]:
             answer = server.wait_for("/readyz", 503)

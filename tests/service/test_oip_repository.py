@@ -45,7 +45,7 @@ async def hire(store: Store, tmp_path: Path) -> AsyncIterator[Callable[[], Worke
     workers: list[Worker] = []
 
     def one() -> Worker:
-        registry = Registry(Settings(store=store.root, max_batch_rows=4), store, lanes)
+        registry = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
         control = Control(registry, store, tmp_path / "control")
         control.recall()
         workers.append(Worker(registry, control, asyncio.create_task(control.follow())))

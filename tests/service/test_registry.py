@@ -33,7 +33,7 @@ def store(tiny_store: Path, tmp_path: Path) -> Store:
 @pytest.fixture
 async def registry(store: Store) -> AsyncIterator[Registry]:
     lanes = Lanes(1)
-    made = Registry(Settings(store=store.root, max_batch_rows=4), store, lanes)
+    made = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
     yield made
     await made.close()
     lanes.close()
@@ -85,7 +85,7 @@ async def test_models_are_leased_by_name_and_kind(registry: Registry) -> None:
 async def test_the_first_model_of_a_kind_is_the_default(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
-    current_folder(store, "cifar10").parent.rename(store.root / "b-model")
+    current_folder(store, "cifar10").parent.rename(Path(store.home.location) / "b-model")
     publish_as(store, "b-model", "a-model")
     publish_as(store, "b-model", "b-model")
     await registry.open()
@@ -98,12 +98,12 @@ async def test_the_first_model_of_a_kind_is_the_default(
 def publish_as(store: Store, source: str, name: str) -> None:
     """Copy a model's version under another name: its manifest says the new name."""
     version = store.current(source)
-    folder = store.root / name / version
-    raw = (store.root / source / version / "manifest.json").read_text()
+    folder = Path(store.home.location) / name / version
+    raw = (Path(store.home.location) / source / version / "manifest.json").read_text()
     if name != source:
         folder.parent.mkdir()
         folder.mkdir()
-        for path in (store.root / source / version).iterdir():
+        for path in (Path(store.home.location) / source / version).iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
     (folder / "manifest.json").write_text(raw.replace('"name": "cifar10"', f'"name": "{name}"', 1))
     set_current(store, name, version)
@@ -208,12 +208,12 @@ async def test_a_model_of_an_unknown_kind_is_refused(
 
 
 async def test_a_new_model_is_served_when_it_is_published(store: Store, registry: Registry) -> None:
-    hidden = store.root.parent / "hidden"
-    (store.root / "shakespeare").rename(hidden)
+    hidden = Path(store.home.location).parent / "hidden"
+    (Path(store.home.location) / "shakespeare").rename(hidden)
     await registry.open()
     with pytest.raises(UnknownNameError, match="no lstm"), registry.lease(Lstm, None):
         pass
-    hidden.rename(store.root / "shakespeare")
+    hidden.rename(Path(store.home.location) / "shakespeare")
     assert await registry.refresh("shakespeare")
     with registry.lease(Lstm, "shakespeare"):
         pass
@@ -224,11 +224,11 @@ async def test_an_empty_store_becomes_ready_with_its_first_model(
     store: Store, registry: Registry
 ) -> None:
     for name in store.names():
-        (store.root / name).rename(store.root.parent / name)
+        (Path(store.home.location) / name).rename(Path(store.home.location).parent / name)
     await registry.open()
     assert not registry.ready
     assert "no model is published" in registry.problems["store"]
-    (store.root.parent / "cifar10").rename(store.root / "cifar10")
+    (Path(store.home.location).parent / "cifar10").rename(Path(store.home.location) / "cifar10")
     assert await registry.refresh("cifar10")
     assert registry.ready
     assert registry.problems == {}

@@ -35,7 +35,7 @@ def version(runtime: Runtime) -> str:
 
 async def test_it_loads_follows_and_closes(tiny_store: Path, tmp_path: Path) -> None:
     store = copy_store(tiny_store, tmp_path / "store")
-    runtime = Runtime(Settings(store=store.root, threads=2))
+    runtime = Runtime(Settings(store=store.home.location, threads=2))
     assert runtime.lanes.count == 2
     await runtime.start()
     await until_ready(runtime)
@@ -50,7 +50,7 @@ async def test_without_watching_a_new_version_is_left_alone(
     tiny_store: Path, tmp_path: Path
 ) -> None:
     store = copy_store(tiny_store, tmp_path / "store")
-    runtime = Runtime(Settings(store=store.root, watch=False))
+    runtime = Runtime(Settings(store=store.home.location, watch=False))
     await runtime.start()
     await until_ready(runtime)
     before = version(runtime)

@@ -25,8 +25,8 @@ def verify(store: Store) -> None:
 
 
 def test_models_are_found_by_their_current_file(store: Store) -> None:
-    (store.root / "nothing").mkdir()
-    (store.root / "a-file").write_text("")
+    (Path(store.home.location) / "nothing").mkdir()
+    (Path(store.home.location) / "a-file").write_text("")
     assert store.names() == ["cifar10", "cifar10-gan", "shakespeare"]
 
 
@@ -50,13 +50,13 @@ def test_a_broken_current_is_refused(store: Store, text: str) -> None:
 
 
 def test_a_current_that_is_no_text_is_refused(store: Store) -> None:
-    (store.root / NAME / CURRENT_FILE).write_bytes(b"\xff\xfe")
+    (Path(store.home.location) / NAME / CURRENT_FILE).write_bytes(b"\xff\xfe")
     with pytest.raises(ContractError, match="cannot be read"):
         store.current(NAME)
 
 
 def test_a_missing_current_is_refused(store: Store) -> None:
-    (store.root / NAME / CURRENT_FILE).unlink()
+    (Path(store.home.location) / NAME / CURRENT_FILE).unlink()
     with pytest.raises(ContractError, match="cannot be read"):
         store.current(NAME)
 
@@ -89,7 +89,7 @@ def test_a_missing_file_is_found(store: Store) -> None:
 
 
 def test_a_folder_under_another_name_is_refused(store: Store) -> None:
-    current_folder(store, NAME).rename(store.root / NAME / "v2")
+    current_folder(store, NAME).rename(Path(store.home.location) / NAME / "v2")
     with pytest.raises(ContractError, match="not of shakespeare v2"):
         store.verified(NAME, "v2")
 

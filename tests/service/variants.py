@@ -84,11 +84,11 @@ def move_weights(folder: Path) -> None:
 def publish_variant(store: Store, name: str, version: str, scratch: Path, **options: Any) -> Path:
     """Make a variant and publish it: CURRENT names it afterwards."""
     candidate = make_variant(store, name, version, scratch / f"{name}-{version}", **options)
-    return publish(candidate, store.root, name)
+    return publish(candidate, Path(store.home.location), name)
 
 
 def set_current(store: Store, name: str, text: str) -> None:
     """Replace CURRENT in one step, whatever `text` is."""
-    partial = store.root / name / f".{CURRENT_FILE}-partial"
+    partial = Path(store.home.location) / name / f".{CURRENT_FILE}-partial"
     partial.write_text(text, encoding="utf-8")
-    partial.replace(store.root / name / CURRENT_FILE)
+    partial.replace(Path(store.home.location) / name / CURRENT_FILE)

@@ -14,10 +14,11 @@ import pytest
 from service.contract import CURRENT_FILE, GRAPH_FILE, MANIFEST_FILE, digest_file
 from service.errors import ContractError
 from service.store import Store
+from service.store.audit import Audit
+from service.store.publisher import KEEP_VERSIONS
 from tests.training.candidates import make_candidate, make_manifest
 from training.errors import PublishError
 from training.publish import (
-    KEEP_VERSIONS,
     publish,
     seal,
     served_manifest,
@@ -55,7 +56,7 @@ def test_a_published_version_is_what_the_service_reads(tmp_path: Path) -> None:
         "model.onnx",
         "plot.png",
     ]
-    assert sorted(path.name for path in folder.parent.iterdir()) == [CURRENT_FILE, "v1"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".audit", CURRENT_FILE, "v1"]
     served = served_manifest(tmp_path / "s", NAME)
     assert served is not None
     assert served.version == "v1"
@@ -103,24 +104,49 @@ def test_a_failure_at_any_step_leaves_the_old_version_served(
             publish(candidate, tmp_path / "s", NAME)
     assert_serves(tmp_path / "s", "v1")
     left = {path.name for path in (tmp_path / "s" / NAME).iterdir()}
-    assert left == {CURRENT_FILE, "v1"} | ({"v2"} if where == "replace" else set())
+    assert left == {".audit", CURRENT_FILE, "v1"} | ({"v2"} if where == "replace" else set())
 
 
-@pytest.mark.parametrize("step", range(10))
-def test_a_kill_at_any_step_leaves_a_whole_version_served(tmp_path: Path, step: int) -> None:
+def test_a_kill_at_any_step_leaves_a_whole_version_served(tmp_path: Path) -> None:
+    """Every flush to disk is a step; the one behind the last lets the publisher live."""
+    found, step = [], 0
+    while not found or found[-1][0] != 0:
+        folder = tmp_path / str(step)
+        publish(make_candidate(folder / "run-v1", NAME, "v1"), folder / "s", NAME)
+        candidate = make_candidate(folder / "run", NAME, "v2")
+        process = PROCESSES.Process(target=_publish_and_die, args=(candidate, folder / "s", step))
+        process.start()
+        process.join()
+        served = Store(folder / "s").current(NAME)
+        assert_serves(folder / "s", served)
+        found.append((process.exitcode, served))
+        publish(make_candidate(folder / "next", NAME, "v3"), folder / "s", NAME)
+        assert_serves(folder / "s", "v3")
+        hidden = [path.name for path in (folder / "s" / NAME).iterdir() if path.name[0] == "."]
+        assert hidden == [".audit"], "the next publisher clears what the dead one left"
+        assert Audit(Store(folder / "s").home, NAME).entries()[-1].version == "v3"
+        step += 1
+    killed = [served for code, served in found if code == -signal.SIGKILL]
+    assert len(killed) == len(found) - 1
+    # The files and the staging folder, the renaming, CURRENT's new content; then CURRENT's folder
+    # and the log.
+    assert killed == ["v1"] * 8 + ["v2"] * 3
+
+
+@pytest.mark.parametrize("again", ["v2", "v3"])
+def test_who_died_before_the_last_step_can_go_on(tmp_path: Path, again: str) -> None:
     publish_version(tmp_path, "v1")
     candidate = make_candidate(tmp_path / "run", NAME, "v2")
-    process = PROCESSES.Process(target=_publish_and_die, args=(candidate, tmp_path / "s", step))
+    process = PROCESSES.Process(target=_publish_and_die, args=(candidate, tmp_path / "s", 7))
     process.start()
     process.join()
-    # Six flushes for the files and the staging folder, one after the renaming, one for CURRENT's
-    # new content; the ninth comes after CURRENT was replaced, and there is no tenth.
-    assert process.exitcode == (-signal.SIGKILL if step < 9 else 0)
-    assert_serves(tmp_path / "s", "v1" if step < 8 else "v2")
-    publish(make_candidate(tmp_path / "next", NAME, "v3"), tmp_path / "s", NAME)
-    assert_serves(tmp_path / "s", "v3")
-    hidden = [path for path in (tmp_path / "s" / NAME).iterdir() if path.name[0] == "."]
-    assert hidden == [], "the next publisher clears what the dead one left"
+    assert "v2" in versions(tmp_path / "s", NAME)
+    assert_serves(tmp_path / "s", "v1")
+    if again == "v2":
+        publish(candidate, tmp_path / "s", NAME)
+    else:
+        publish_version(tmp_path, "v3")
+    assert_serves(tmp_path / "s", again)
 
 
 def _publish_and_die(candidate: Path, store: Path, step: int) -> None:
@@ -187,7 +213,7 @@ def test_rolling_back_to_what_is_not_there_or_damaged_is_refused(tmp_path: Path)
     with pytest.raises(ContractError):
         set_current(tmp_path / "s", NAME, "../v1")
     (folder / GRAPH_FILE).write_bytes(b"x")
-    with pytest.raises(PublishError, match=r"model.onnx is not the file"):
+    with pytest.raises(ContractError, match=r"model.onnx is not the file"):
         set_current(tmp_path / "s", NAME, "v2")
     assert Store(tmp_path / "s").current(NAME) == "v1"
 
@@ -213,4 +239,8 @@ def test_publishers_of_one_model_take_turns(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
     assert versions(tmp_path / "s", NAME) == names
     assert_serves(tmp_path / "s", Store(tmp_path / "s").current(NAME))
-    assert {path.name for path in (tmp_path / "s" / NAME).iterdir()} == {CURRENT_FILE, *names}
+    left = {path.name for path in (tmp_path / "s" / NAME).iterdir()}
+    assert left == {".audit", CURRENT_FILE, *names}
+    entries = Audit(Store(tmp_path / "s").home, NAME).entries()
+    assert {entry.version for entry in entries} == set(names)
+    assert [entry.before for entry in entries] == ["", *(e.version for e in entries[:-1])]

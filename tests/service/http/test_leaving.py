@@ -72,7 +72,7 @@ async def test_a_completion_whose_client_left_is_let_go(
 ) -> None:
     """Its text is not written to the end, and the version it used can be closed."""
     store = copy_store(tiny_store, tmp_path / "store")
-    settings = Settings(store=store.root, max_tokens=MANY_TOKENS, watch=False)
+    settings = Settings(store=store.home.location, max_tokens=MANY_TOKENS, watch=False)
     steps = steps_counted()
     async with running(settings) as (runtime, front):
         counted = requests_counted("completions", "cancelled")
