@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from service.contract import WantedPrecision
+from service.store.publisher import KEEP_VERSIONS
 from training.distributed import launch_words
 from training.kinds import kinds
+from training.stores import ACTIONS, DEFAULT_REQUESTS, DEFAULT_WINDOW_S
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -33,6 +35,8 @@ STARTING = ("run", "fit")
 REPRODUCE = (
     "measure published models again, from their files, and compare every figure with its manifest"
 )
+STORE = "look at the model store and change what is served: who published what, and going back"
+STORE_HELP = "model store: a folder, or s3://bucket/prefix"
 SEARCH = "search for better settings, judged on data held out of the training split"
 
 DEFAULTS: dict[str, Any] = {
@@ -45,7 +49,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 def build_parser(
-    *, step: Command, presets: Command, data: Command, search: Command, reproduce: Command
+    *,
+    step: Command,
+    presets: Command,
+    data: Command,
+    search: Command,
+    reproduce: Command,
+    store: Command,
 ) -> argparse.ArgumentParser:
     """The parser; each command line carries its function as `command`, and steps their name."""
     parser = argparse.ArgumentParser(
@@ -95,16 +105,50 @@ def build_parser(
     _add_cache(command)
     _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
     commands.choices["search"].set_defaults(command=search, step="search")
+    _add_store(commands.add_parser("store", help=STORE, description=STORE, allow_abbrev=False))
+    commands.choices["store"].set_defaults(command=store, step="store")
     return parser
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=ACTIONS)
+    command.add_argument("--model", help="of this one; the others may be left out where none is")
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
+    command.add_argument("--version", help="to show, compare, promote or go back to")
+    command.add_argument("--against", help="diff: the other version (default: the served one)")
+    command.add_argument(
+        "--canary",
+        type=_share,
+        metavar="SHARE",
+        help="promote: answer this share of requests first, 0.05 or 5%%; the version is promoted "
+        "when the window has passed well, and taken back when it has not",
+    )
+    command.add_argument(
+        "--shadow", type=_share, metavar="SHARE", help="promote: copies of requests alone"
+    )
+    command.add_argument(
+        "--window", type=float, default=DEFAULT_WINDOW_S, metavar="SECONDS", help="of the trial"
+    )
+    command.add_argument(
+        "--requests", type=int, default=DEFAULT_REQUESTS, help="that the trial must have seen"
+    )
+    command.add_argument("--keep", type=int, default=KEEP_VERSIONS, help="sweep: versions kept")
+    command.add_argument("--note", default="", help="why, for the log")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+def _share(text: str) -> float:
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share above 0 and at most 1 (or 100%)")
+    return share
 
 
 def _add_reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", action="append", default=[], help="only this one; may be given several times"
     )
-    command.add_argument(
-        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
-    )
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument(
         "--data",
         type=Path,
@@ -173,9 +217,7 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--data", help="as for fit")
     command.add_argument("--judge", help="of a GAN's trials: as for run")
-    command.add_argument(
-        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
-    )
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
@@ -191,9 +233,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
     )
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    command.add_argument(
-        "--store", default=DEFAULTS["store"], help="model store: a folder, or s3://bucket/prefix"
-    )
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
         "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"

@@ -33,6 +33,7 @@ from training.publish import served_manifest
 from training.reproduce import check, reproduce
 from training.results import FitResult
 from training.runs import Run, RunRecord, latest_run_folder, new_run_folder
+from training.stores import WITH_MODEL, run_store
 from training.summary import format_summary, summarise
 
 EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
@@ -41,7 +42,12 @@ EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 1
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
     arguments = build_parser(
-        step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce
+        step=_step,
+        presets=_presets,
+        data=_data,
+        search=_search,
+        reproduce=_reproduce,
+        store=_store,
     ).parse_args(argv)
     if argv is None:  # the process is this command's own
         keep_freed_memory()
@@ -275,6 +281,12 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     check(found)
     figures = sum(len(compared) for compared in found.values())
     print(f"reproduced: {figures} figures of {len(found)} models")
+
+
+def _store(arguments: argparse.Namespace) -> None:
+    if arguments.model is None and arguments.action in WITH_MODEL:
+        raise ConfigError(f"`store {arguments.action}` needs --model", field="model")
+    run_store(arguments)
 
 
 def _presets(arguments: argparse.Namespace) -> None:

@@ -39,6 +39,12 @@ class PublishError(TrainingError):
     code = "publish"
 
 
+class StoreError(TrainingError):
+    """Something in the model store is not whole."""
+
+    code = "store"
+
+
 class FitError(TrainingError):
     """A run cannot go on: a loss that is not finite, or a checkpoint of another run."""
 

@@ -18,9 +18,12 @@ FOR_TRAINING = {
     "service.errors",  # the tree that its own errors join
     "service.session",  # to verify an export with the session that will serve it
     "service.store",  # where what is published goes
+    "service.store.audit",
     "service.store.publisher",
     "service.store.signature",
     "service.store.store",
+    "service.store.trial",
+    "service.loading",  # golden inputs
     "service.images",  # the codec that will decode what the model gets
 }
 """What training may import of the service."""
