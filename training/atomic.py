@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a crash or a full disk leaves the file that was there before."""
+"""Files written whole or not at all: a crash or a full disk leaves what was there before."""
 
 from __future__ import annotations
 

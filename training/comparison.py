@@ -34,7 +34,7 @@ NOTES = MappingProxyType(
 )
 
 
-def set_beside(
+def measure_beside(
     kind: Kind[Any, Any],
     config: Any,
     data: Any,
@@ -92,7 +92,9 @@ def _draw(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def _costs(plan: Export, graph: Path, served: Manifest, before: Path) -> dict[str, float]:
-    taken_s = seconds({"new": (graph, draw(plan.inputs, 0)), "old": (before, draw(served.inputs, 0))})
+    taken_s = seconds(
+        {"new": (graph, draw(plan.inputs, 0)), "old": (before, draw(served.inputs, 0))}
+    )
     return {
         "time_ratio": taken_s["new"] / taken_s["old"],
         "size_ratio": graph.stat().st_size / before.stat().st_size,

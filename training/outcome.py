@@ -1,4 +1,4 @@
-"""How a run ended: `outcome.json` in its folder. A run that is under way, or was killed, has none."""
+"""How a run ended: `outcome.json` in its folder. One that is under way, or was killed, has none."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def mcnemar(worse: int, better: int) -> float:
     percentages, Psychometrika 12, 1947.
     """
     n = worse + better
-    return sum(math.comb(n, k) for k in range(worse, n + 1)) / 2**n
+    as_bad: int = sum(math.comb(n, k) for k in range(worse, n + 1))
+    return as_bad / (1 << n)
 
 
 def bootstrap(loss_N: NDArray[np.float64], seed: int) -> float:
