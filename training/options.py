@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 
@@ -29,9 +28,9 @@ class Options:
     """As `judge`: the model whose figures stand beside; None is the kind's own, where published."""
     precision: WantedPrecision = "auto"
     """Of the graph to serve: the gate's choice, or one of them."""
-    floors: Mapping[str, float] = MappingProxyType({})
+    floors: Mapping[str, float] = field(default_factory=dict)
     """Metrics whose floor differs from the kind's own."""
-    allowed_losses: Mapping[str, float] = MappingProxyType({})
+    allowed_losses: Mapping[str, float] = field(default_factory=dict)
     """Metrics that may be so much worse than the served version's though a test is sure of it."""
-    ceilings: Mapping[str, float] = MappingProxyType({})
+    ceilings: Mapping[str, float] = field(default_factory=dict)
     """Costs, as multiples of the served version's, whose ceiling differs from the usual one."""
