@@ -61,7 +61,13 @@ def measure_beside(
         obstacle = f"{before} cannot be measured: {error}"
     if obstacle:
         obstacle = f"no test on the same examples: {obstacle}"
-    return Beside(metrics=served.metrics, tests=tests, costs=costs, obstacle=obstacle)
+    return Beside(
+        metrics=served.metrics,
+        tests=tests,
+        costs=costs,
+        ways_out={name: f"{option} FACTOR would allow it" for name, option in OPTIONS.items()},
+        obstacle=obstacle,
+    )
 
 
 def find_obstacle(fed: Sequence[str], plan: Export, served: Manifest) -> str:

@@ -51,7 +51,9 @@ class Beside:
     tests: Mapping[str, PairedTest] = field(default_factory=dict)
     """Figures of both on the same examples."""
     costs: Mapping[str, float] = field(default_factory=dict)
-    """`COSTS` of the candidate as multiples of the served version's."""
+    """What the candidate costs, as multiples of the served version."""
+    ways_out: Mapping[str, str] = field(default_factory=dict)
+    """What to do about a cost that is too high, in words."""
     obstacle: str = ""
     """Why there are no tests, if there are none."""
 
@@ -83,7 +85,9 @@ def judge(
         check = GateCheck(
             metric=name, value=ratio, goal="min", floor=(ceilings or {})[name], passed=False
         )
-        checks.append(msgspec.structs.replace(check, passed=_passes(check)))
+        passed = _passes(check)
+        note = "" if passed else beside.ways_out.get(name, "")
+        checks.append(msgspec.structs.replace(check, passed=passed, note=note))
     return Gate(passed=all(check.passed for check in checks), checks=tuple(checks))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,17 @@ from service.contract import (
     INT8_GOLDEN_FILE,
     INT8_GRAPH_FILE,
     Gate,
-    Manifest,
     digest_file,
 )
 from training.candidate import complete
-from training.comparison import CEILINGS, measure_beside
+from training.comparison import measure_beside
 from training.config import KindConfig, from_dict
+from training.demands import ceilings, rules, served_version
 from training.distributed import Ranks
 from training.energy import Stopwatch, cpu_seconds
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
 from training.export import export_graph
-from training.gate import Rule, explain, judge
+from training.gate import explain, judge
 from training.journal import read_metrics
 from training.kinds import kinds
 from training.kinds.base import Export, Kind
@@ -45,8 +44,9 @@ from training.partners import partner_folder, set_beside
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
 from training.private import PrivateTask, guard
+from training.proved import evaluation_of, verified_graph, verified_variants
 from training.provenance import code_revision, library_versions
-from training.publish import publish, served_manifest, version_folder
+from training.publish import publish, version_folder
 from training.quantise.choice import explain_choice
 from training.quantise.variants import Variants, compare_variants, float32_alone
 from training.report import write_report
@@ -208,7 +208,7 @@ class Pipeline:
         """Write `candidate/model.int8.onnx` where the kind has such a form, measure both graphs,
         and choose the one to serve; writes `variants.json`.
         """
-        graph, folder, wanted = self._verified_graph(), self.run.candidate, self.options.precision
+        graph, folder, wanted = verified_graph(self.run), self.run.candidate, self.options.precision
         (folder / INT8_GRAPH_FILE).unlink(missing_ok=True)
         (folder / INT8_GOLDEN_FILE).unlink(missing_ok=True)
         demand = self.kind.int8 if wanted != "float32" else None
@@ -236,7 +236,7 @@ class Pipeline:
     def evaluate(self) -> EvaluationResult:
         """Measure the graph that will be served; writes plots and `evaluation.json`."""
         self.check_data(self.run.read("fit", FitResult, "fit").data.sha256)
-        graph = self._variants().check(self.run.candidate)
+        graph = verified_variants(self.run).check(self.run.candidate)
         self.run.plots.mkdir(exist_ok=True)
         evaluation = set_beside(
             self.kind.evaluate(self.config, self.data, graph, self.run.plots, self.partner()),
@@ -265,8 +265,9 @@ class Pipeline:
 
     def gate(self) -> Gate:
         """Judge the evaluation; raises GateRefusedError if a figure is not good enough."""
-        graph = self._variants().check(self.run.candidate)
-        metrics, served = self._evaluation(graph).metrics, self.served()
+        graph = verified_variants(self.run).check(self.run.candidate)
+        metrics = evaluation_of(self.run, graph).metrics
+        served = served_version(self.run.record, self.options)
         folder = version_folder(self.options.store, self.run.record.model)
         beside = None
         if served is not None and folder is not None:
@@ -277,7 +278,8 @@ class Pipeline:
                 folder=folder,
                 judge=self.partner(),
             )
-        verdict = judge(metrics, self.rules(), beside, ceilings=self.ceilings())
+        demanded = rules(self.kind, self.options)
+        verdict = judge(metrics, demanded, beside, ceilings=ceilings(self.options))
         self.run.write("gate", verdict, reads=reads("gate", self))
         if not verdict.passed:
             raise GateRefusedError(explain(verdict))
@@ -286,84 +288,19 @@ class Pipeline:
 
     def publish(self) -> Path:
         """Write card and manifest, and make the candidate the served version."""
-        graph = self._variants().check(self.run.candidate)
+        graph = verified_variants(self.run).check(self.run.candidate)
         complete(
             self.run,
             self.kind,
             self.config,
             self.export_plan,
             graph=graph,
-            variants=self._variants(),
-            evaluation=self._evaluation(graph),
+            variants=verified_variants(self.run),
+            evaluation=evaluation_of(self.run, graph),
         )
         folder = publish(self.run.candidate, self.options.store, self.run.record.model)
         self.say(f"published {folder}")
         return folder
-
-    def rules(self) -> list[Rule]:
-        """The kind's rules as the options change them; raises ConfigError for a metric that no rule
-        is about.
-        """
-        changes = (("floor", self.options.floors), ("allowed_loss", self.options.allowed_losses))
-        found = list(self.kind.rules)
-        for name, values in changes:
-            unknown = set(values) - {rule.metric for rule in found}
-            if unknown:
-                option = "--floor" if name == "floor" else "--allow-worse"
-                raise ConfigError(
-                    f"{option}: {min(unknown)} is not judged; there is "
-                    f"{', '.join(rule.metric for rule in found)}",
-                    field=name,
-                )
-            found = [
-                replace(rule, **{name: values.get(rule.metric, getattr(rule, name))})
-                for rule in found
-            ]
-        return found
-
-    def ceilings(self) -> dict[str, float]:
-        """What the candidate may cost, as multiples of the served version."""
-        return {**CEILINGS, **self.options.ceilings}
-
-    def served(self) -> Manifest | None:
-        """The version served now; raises ConfigError if the name is another kind's."""
-        model, kind = self.run.record.model, self.run.record.kind
-        served = served_manifest(self.options.store, model)
-        if served is not None and served.kind != kind:
-            raise ConfigError(
-                f"{model} is published as a {served.kind}; publish a {kind} under another --model",
-                field="model",
-            )
-        return served
-
-    def served_graph(self) -> Path:
-        """The candidate's graph that is to be served, as the last comparison of its variants has
-        it; the float32 one before there was any.
-        """
-        try:
-            return self.run.candidate / self.run.read("variants", Variants, "quantise").served.graph
-        except FitError:
-            return self.run.candidate / GRAPH_FILE
-
-    def _verified_graph(self) -> Path:
-        """The float32 graph; raises ExportError unless it is the one that was proved."""
-        graph = self.run.candidate / GRAPH_FILE
-        verified = self.run.read("verification", VerificationResult, "verify")
-        if not graph.exists() or digest_file(graph).sha256 != verified.graph_sha256:
-            raise ExportError(f"{graph} was not verified; run `verify` again")
-        return graph
-
-    def _variants(self) -> Variants:
-        """The graphs of the candidate that was verified."""
-        self._verified_graph()
-        return self.run.read("variants", Variants, "quantise")
-
-    def _evaluation(self, graph: Path) -> EvaluationResult:
-        """What was measured on `graph`; raises FitError if that was another file."""
-        evaluation = self.run.read("evaluation", EvaluationResult, "evaluate")
-        if digest_file(graph).sha256 != evaluation.graph_sha256:
-            raise FitError(f"{graph} was not evaluated; run `evaluate` again")
-        return evaluation
 
     def partner(self) -> Path | None:
         """The version folder of the published model that takes part in the evaluation."""

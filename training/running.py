@@ -13,6 +13,7 @@ import torch
 
 from service.errors import TriptychError
 from training.arguments import STARTING, resume_command
+from training.demands import rules, served_version
 from training.distributed import Ranks, meet
 from training.dry_run import explain
 from training.errors import (
@@ -139,8 +140,8 @@ def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> b
     """
     run, name = pipeline.run, arguments.step
     if name == "run":
-        pipeline.served()
-        pipeline.rules()
+        served_version(run.record, pipeline.options)
+        rules(pipeline.kind, pipeline.options)
     if starts:
         pipeline.create(arguments.start_from)
     print(f"run: {run.folder}")
@@ -193,7 +194,7 @@ def _ending(pipeline: Pipeline, arguments: argparse.Namespace, ranks: Ranks) -> 
             words += f"\nto go on: {resume_command(arguments)}"
         raise FailedRunError(words) from error
     if pipeline.step == "publish":
-        served = pipeline.served()
+        served = served_version(pipeline.run.record, pipeline.options)
         assert served is not None, "it was published"
         leave("published", version=served.version)
 

@@ -16,7 +16,9 @@ import msgspec
 
 from service.contract import GRAPH_FILE, MANIFEST_FILE, Gate, decode_manifest, digest_file
 from service.errors import ContractError
+from training.demands import ceilings, rules
 from training.partners import baseline_folder
+from training.proved import served_graph
 from training.publish import served_manifest
 from training.quantise.variants import Variants
 from training.results import EvaluationResult, ExportResult, FitResult, VerificationResult
@@ -58,7 +60,7 @@ def reads(step: str, pipeline: Pipeline) -> dict[str, str]:
     if step == "evaluate":
         beside = baseline_folder(options.store, pipeline.kind, run.record.model, options.baseline)
         return {
-            "graph": _digest(pipeline.served_graph()),
+            "graph": _digest(served_graph(run)),
             "partner": _version(pipeline.partner()),
             "baseline": _version(beside),
         }
@@ -68,7 +70,7 @@ def reads(step: str, pipeline: Pipeline) -> dict[str, str]:
         "evaluation": _digest(run.folder / "evaluation.json"),
         "partner": _version(pipeline.partner()),
         "served": "" if served is None else served.version,
-        "demands": repr((pipeline.rules(), sorted(pipeline.ceilings().items()))),
+        "demands": repr((rules(pipeline.kind, options), sorted(ceilings(options).items()))),
     }
 
 

@@ -77,7 +77,10 @@ def mcnemar(worse: int, better: int) -> float:
     percentages, Psychometrika 12, 1947.
     """
     n = worse + better
-    as_bad: int = sum(math.comb(n, k) for k in range(worse, n + 1))
+    ways, as_bad = math.comb(n, worse), 0
+    for k in range(worse, n + 1):
+        as_bad += ways
+        ways = ways * (n - k) // (k + 1)  # from n over k to n over k + 1
     return as_bad / (1 << n)
 
 
