@@ -258,10 +258,12 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
 
 
 def resume_command(arguments: argparse.Namespace) -> str:
-    """The command line that goes on with an interrupted run, or search."""
+    """The command line that goes on with a run that was broken off, or a search."""
     if arguments.step == "search":
         return search_command(arguments, arguments.storage, arguments.data)
-    words = [*launch_words(), arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
+    words = [*launch_words(), arguments.step]
+    words += ["--resume"] if arguments.step in STARTING else []
+    words += ["--run-dir", str(arguments.run_dir)]
     for option, default in DEFAULTS.items():
         value = getattr(arguments, option, default)
         if value != default:

@@ -193,6 +193,7 @@ def _demand(check: GateCheck) -> str:
     elif check.served is not None:
         demands.append(
             f"at most {check.tolerance:.4g} worse than the {check.served:.4g} served before"
+            + (f" ({check.note})" if check.note else "")
         )
     return " and ".join(demands) + (" (met)" if check.passed else " (**missed**)")
 

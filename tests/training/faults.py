@@ -3,7 +3,7 @@
 A fault is "before:<step>" or "after:<step>" (the process is killed there), "writing:<file>" (killed
 with the new content written beside the file or folder, and not yet in its place), "batch:<n>"
 (killed in the making of the fit's n-th batch) or "full:<step>" (the disk takes files of a few
-kilobytes only, from that step on).
+kilobytes only, from that step on; "full:store": from when the store is written to).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from training import pipeline
 from training.cli import main
 from training.kinds import kinds
 from training.pipeline import Pipeline
@@ -125,9 +126,22 @@ def _in_batch(number: str) -> None:
         kind.task = task  # type: ignore[method-assign]
 
 
-def _fill_disk() -> None:
+def _full_from(step: str) -> None:
     """Python ignores SIGXFSZ, so a write beyond the limit is an error, as on a full disk."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_BYTES, SMALL_BYTES))
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_BYTES, SMALL_BYTES))
+
+    if step != "store":
+        _around(step, fill, _nothing)
+        return
+    original = pipeline.publish
+
+    def publish(*words: Any) -> Path:
+        fill()
+        return original(*words)
+
+    pipeline.publish = publish
 
 
 FAULTS: dict[str, Callable[[str], None]] = {
@@ -135,5 +149,5 @@ FAULTS: dict[str, Callable[[str], None]] = {
     "after": lambda step: _around(step, _nothing, _die),
     "writing": _at_rename,
     "batch": _in_batch,
-    "full": lambda step: _around(step, _fill_disk, _nothing),
+    "full": _full_from,
 }

@@ -14,6 +14,8 @@ from watchfiles import watch
 from service.store import Store
 from tests.training import faults
 from tests.training.conformance import case
+from training.kinds import kinds
+from training.partners import partner_folder
 from training.publish import served_manifest, versions
 from training.steps import STEPS
 
@@ -31,28 +33,29 @@ RESULTS = {
 
 
 class Bench:
-    """A user's folder, in which the tiny text model is trained again and again."""
+    """A user's folder, in which a tiny model is trained again and again."""
 
-    def __init__(self, folder: Path, source: Path, cache_dir: Path) -> None:
+    def __init__(self, folder: Path, source: Path, cache_dir: Path, kind: str = "lstm") -> None:
         self.folder, self.runs, self.store = folder, folder / "runs", folder / "models"
-        floors = [f"--floor={metric}={value}" for metric, value in case("lstm").FLOORS.items()]
+        self.model = kinds()[kind].default_model
+        floors = [f"--floor={metric}={value}" for metric, value in case(kind).FLOORS.items()]
         places = ["--runs", str(self.runs), "--store", str(self.store)]
         places += ["--cache-dir", str(cache_dir), "--threads", "1"]
         # The clock must not decide which graph is served, nor whether it is.
         self.places = places
         self.common = [*places, *floors, "--precision", "float32", "--allow-slower", "100"]
-        self.asked = ["--kind", "lstm", "--preset", "tiny", "--data", str(source)]
+        self.asked = ["--kind", kind, "--preset", "tiny", "--data", str(source)]
         self.log = folder / "log"
 
     def start(self, *words: str, fault: str = "") -> faults.Ended:
         return faults.run(["run", *self.asked, *self.common, *words], self.log, fault)
 
     def resume(self, fault: str = "") -> faults.Ended:
-        return faults.run(["run", "--model", MODEL, "--resume", *self.common], self.log, fault)
+        return faults.run(["run", "--model", self.model, "--resume", *self.common], self.log, fault)
 
     @property
     def run(self) -> Path:
-        (folder,) = (self.runs / MODEL).glob("*/")
+        (folder,) = (self.runs / self.model).glob("*/")
         return folder
 
     def times(self) -> dict[str, int]:
@@ -70,11 +73,11 @@ class Bench:
     def assert_whole(self) -> None:
         """Every version in the store is what its manifest says, and no other folder shows."""
         store = Store(self.store)
-        for version in versions(self.store, MODEL):
-            assert store.verified(MODEL, version).version == version
+        for version in versions(self.store, self.model):
+            assert store.verified(self.model, version).version == version
 
     def served_sha256(self) -> str:
-        manifest = served_manifest(self.store, MODEL)
+        manifest = served_manifest(self.store, self.model)
         assert manifest is not None
         return manifest.graph_sha256
 
@@ -128,6 +131,25 @@ def test_a_run_killed_at_every_point_in_turn_publishes_what_an_undisturbed_one_d
     outcome = bench.outcome()
     assert (outcome["state"], outcome["step"]) == ("published", "publish")
     assert outcome["version"] == Store(bench.store).current(MODEL)
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_a_killed_run_of_every_kind_goes_on(
+    kind: str, sources: dict[str, Path], cache_dir: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path, sources[kind], cache_dir, kind)
+    if partner := partner_folder(tiny_store, kinds()[kind], None):
+        bench.common += ["--judge", str(partner)]
+    if kinds()[kind].int8 is not None:
+        bench.common += ["--precision", "int8"]  # the last one given counts
+    assert bench.start(fault="batch:2").code == -9
+    for point in ("writing:variants.json", "writing:evaluation.json", "after:gate"):
+        assert bench.resume(point).code == -9, point
+    ended = bench.resume()
+    assert ended.code == 0, ended.err
+    assert ended.out.count("done already") == len(STEPS) - 1
+    bench.assert_whole()
+    assert set(bench.times()) == set(RESULTS)
 
 
 def test_retraining_goes_on_with_a_run_of_the_same_request_and_else_starts_one(
@@ -200,11 +222,12 @@ def test_an_interrupted_run_says_so_and_how_to_go_on(bench: Bench) -> None:
     assert bench.outcome()["state"] == "published"
 
 
-@pytest.mark.parametrize("step", ["fit", "export", "verify", "evaluate", "publish"])
+@pytest.mark.parametrize("full", ["fit", "export", "verify", "evaluate", "publish", "store"])
 def test_a_full_disk_fails_a_step_and_the_run_goes_on_when_there_is_room(
-    bench: Bench, undisturbed: str, step: str
+    bench: Bench, undisturbed: str, full: str
 ) -> None:
-    failed = bench.start(fault=f"full:{step}")
+    failed = bench.start(fault=f"full:{full}")
+    step = "publish" if full == "store" else full
     assert failed.code == 4, failed.err
     assert f"failed at step `{step}`" in failed.err
     assert bench.outcome()["state"] == "failed"
