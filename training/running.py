@@ -25,7 +25,7 @@ from training.errors import (
 from training.lock import alone
 from training.loop import InterruptedFitError
 from training.options import Options
-from training.outcome import Outcome, clear_outcome, read_outcome, write_outcome
+from training.outcome import Outcome, State, clear_outcome, read_outcome, write_outcome
 from training.pipeline import Pipeline
 from training.request import (
     check_resumed,
@@ -163,10 +163,10 @@ def _ending(pipeline: Pipeline, arguments: argparse.Namespace, ranks: Ranks) -> 
     """Leave `outcome.json`, and make of an error one that says how to go on."""
     whole = arguments.step == "run"
 
-    def leave(state: str, message: str = "", version: str = "") -> None:
+    def leave(state: State, message: str = "", version: str = "") -> None:
         if not ranks.is_main:
             return
-        outcome = Outcome(state=state, step=pipeline.step, message=message, version=version)  # type: ignore[arg-type]
+        outcome = Outcome(state=state, step=pipeline.step, message=message, version=version)
         with suppress(OSError):  # the disk may be full; the message is printed all the same
             write_outcome(pipeline.run, outcome)
 
