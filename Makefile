@@ -12,6 +12,8 @@ PROVIDER ?= cpu
 DATA ?=
 # More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --seed 1".
 TRAIN_ARGS ?=
+# Set by `make retrain`.
+GO_ON :=
 # Data of the shipped models: a folder that holds them (or one of them); empty: official sources.
 DATA_DIR ?= $(wildcard data)
 # What `make search` searches, and more options for it, e.g. SEARCH_ARGS="--trials 50 --epochs 5".
@@ -81,9 +83,10 @@ format: $(DEV)/ready ## format and mend what can be mended
 
 train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (DATA, TRAIN_ARGS)
 	$(DEV)/bin/triptych-train run --model $(MODEL) --store $(STORE) \
-		$(if $(DATA),--data $(DATA)) $(TRAIN_ARGS)
+		$(if $(DATA),--data $(DATA)) $(GO_ON) $(TRAIN_ARGS)
 
-retrain: train ## the same: a running service swaps to the new version by itself
+retrain: GO_ON := --resume auto
+retrain: train ## the same, or go on with one that was broken off: a running service swaps by itself
 
 search: $(DEV)/ready ## look for better settings of KIND (DATA, SEARCH_ARGS); report in runs/search/
 	$(DEV)/bin/triptych-train search --kind $(KIND) --store $(STORE) \

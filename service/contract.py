@@ -23,9 +23,10 @@ import msgspec
 
 from service.errors import ContractError
 
-SCHEMA_VERSION = 2
-"""2 added `variants` and `choice`; a manifest of version 1 has one graph, in float32."""
-READABLE_VERSIONS = (1, 2)
+SCHEMA_VERSION = 3
+"""2 added `variants` and `choice`; a manifest of version 1 has one graph, in float32. 3 added to a
+check of the gate the test beside the served version."""
+READABLE_VERSIONS = (1, 2, 3)
 
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
@@ -111,7 +112,13 @@ class Choice(_Record, frozen=True, kw_only=True):
 
 
 class GateCheck(_Record, frozen=True, kw_only=True):
-    """One figure the gate looked at. `served` is the figure of the version served at that time."""
+    """One figure the gate looked at. `served` is the figure of the version served at that time.
+
+    Where both were measured on the same examples, `test` names the paired test, `p_value` is how
+    likely a version as good as the served one is to look at least so much worse, and `worse` and
+    `better` count the `examples` on which it is; `tolerance` is then what may be lost all the same.
+    Otherwise `note` says why they were not, where there was a version to compare with.
+    """
 
     metric: str
     value: float
@@ -120,6 +127,12 @@ class GateCheck(_Record, frozen=True, kw_only=True):
     served: float | None = None
     tolerance: float = 0.0
     passed: bool
+    test: str = ""
+    p_value: float | None = None
+    worse: int | None = None
+    better: int | None = None
+    examples: int | None = None
+    note: str = ""
 
 
 class Gate(_Record, frozen=True, kw_only=True):
@@ -253,8 +266,8 @@ def decode_manifest(raw: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
     if head.schema_version not in READABLE_VERSIONS:
         raise ContractError(
             f"{where} has schema_version {head.schema_version}; this release reads "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}: upgrade the service or publish the "
-            "model again"
+            f"{', '.join(map(str, READABLE_VERSIONS))}: upgrade the service or publish the model "
+            "again"
         )
     try:
         manifest = _manifest_decoder.decode(raw)

@@ -18,11 +18,12 @@ Command = Callable[[argparse.Namespace], None]
 
 EXIT_CODES = (
     "exit codes: 0 done (for run and publish: published), 2 wrong usage or configuration, "
-    "3 refused by the gate, 4 failed, 130 interrupted"
+    "3 refused by the gate, 4 failed, 5 another run of the model is under way, 130 interrupted"
 )
 
 STEPS = {
-    "run": "do it all: fit, export, verify, quantise, evaluate, gate, publish",
+    "run": "do it all: fit, export, verify, quantise, evaluate, gate, publish; with --resume, what "
+    "is not done yet",
     "fit": "train, or go on training with --resume",
     "export": "write the ONNX graph",
     "verify": "prove the graph against torch and write golden outputs",
@@ -41,10 +42,15 @@ SEARCH = "search for better settings, judged on data held out of the training sp
 
 DEFAULTS: dict[str, Any] = {
     "store": "models",
+    "runs": Path("runs"),
     "cache_dir": Path("~/.cache/triptych"),
     "device": "auto",
     "threads": 0,
     "judge": None,
+    "baseline": None,
+    "precision": "auto",
+    "allow_slower": None,
+    "allow_larger": None,
 }
 
 
@@ -75,7 +81,7 @@ def build_parser(
             command.add_argument(
                 "--precision",
                 choices=get_args(WantedPrecision),
-                default="auto",
+                default=DEFAULTS["precision"],
                 help="graph to serve: auto takes int8 where it loses next to nothing and pays",
             )
         if name in ("run", "quantise", "evaluate"):
@@ -88,6 +94,22 @@ def build_parser(
                 metavar="METRIC=VALUE",
                 help="replace a floor of the gate",
             )
+            command.add_argument(
+                "--allow-worse",
+                action="append",
+                default=[],
+                metavar="METRIC=AMOUNT",
+                help="let a figure be so much worse than the served version's, though the gate's "
+                "test is sure that it is",
+            )
+            for option, word, default in (("slower", "time", 1.5), ("larger", "size", 2)):
+                command.add_argument(
+                    f"--allow-{option}",
+                    type=float,
+                    metavar="FACTOR",
+                    help=f"most that the graph's {word} may be, over the served version's "
+                    f"({default:g})",
+                )
     _add_reproduce(
         commands.add_parser("reproduce", help=REPRODUCE, description=REPRODUCE, allow_abbrev=False)
     )
@@ -218,7 +240,7 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", help="as for fit")
     command.add_argument("--judge", help="of a GAN's trials: as for run")
     command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--runs", type=Path, default=DEFAULTS["runs"], help="folder of all runs")
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
         "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"
@@ -232,7 +254,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--run-dir", type=Path, help="the run's folder (default: a new one, or the latest)"
     )
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--runs", type=Path, default=DEFAULTS["runs"], help="folder of all runs")
     command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
     command.add_argument(
@@ -270,21 +292,31 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="folder of a run with the same network: begin with its weights, not with random ones",
     )
-    command.add_argument("--resume", action="store_true", help="go on with the latest run")
+    command.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        choices=("latest", "auto"),
+        help="go on with the latest run; auto: with the latest that was started in the same way on "
+        "the same data, if it is not over, or else start one",
+    )
     command.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
 
 
 def resume_command(arguments: argparse.Namespace) -> str:
-    """The command line that goes on with an interrupted run, or search."""
+    """The command line that goes on with a run that was broken off, or a search."""
     if arguments.step == "search":
         return search_command(arguments, arguments.storage, arguments.data)
-    words = [*launch_words(), arguments.step, "--resume", "--run-dir", str(arguments.run_dir)]
+    words = [*launch_words(), arguments.step]
+    words += ["--resume"] if arguments.step in STARTING else []
+    words += ["--run-dir", str(arguments.run_dir)]
     for option, default in DEFAULTS.items():
         value = getattr(arguments, option, default)
         if value != default:
             words += [f"--{option.replace('_', '-')}", str(value)]
-    for floor in getattr(arguments, "floor", []):
-        words += ["--floor", floor]
+    for option in ("floor", "allow_worse"):
+        for value in getattr(arguments, option, []):
+            words += [f"--{option.replace('_', '-')}", value]
     return shlex.join(words)
 
 

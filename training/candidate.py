@@ -15,7 +15,7 @@ from service.contract import (
     TrainingRecord,
     digest_file,
 )
-from training import private
+from training import comparison, private
 from training.card import Figure, write_card
 from training.config import KindConfig, config_sha256, differences
 from training.energy import cpu_seconds
@@ -97,7 +97,7 @@ def complete(
         figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
         samples=evaluation.samples,
         sections=evaluation.sections,
-        metric_notes={**kind.about.metric_notes, **private.NOTES},
+        metric_notes={**kind.about.metric_notes, **private.NOTES, **comparison.NOTES},
     )
     return seal(run.candidate, manifest)
 

@@ -6,6 +6,7 @@ it is taken from the manifest, none is typed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,12 +130,13 @@ def _head(folder: Path, manifest: Manifest) -> tuple[str, list[str]]:
 
 def _metrics(manifest: Manifest, notes: Mapping[str, str]) -> list[str]:
     checks = {check.metric: check for check in manifest.gate.checks}
+    measured = {check.metric: check.value for check in manifest.gate.checks} | manifest.metrics
     whole = (name for name in manifest.metrics if name not in checks and "." not in name)
     order = [*checks, *whole]
     rows = [
         (
             f"`{name}`",
-            f"{manifest.metrics[name]:.4g}" if name in manifest.metrics else "not measured",
+            f"{measured[name]:.4g}" if math.isfinite(measured[name]) else "not measured",
             _demand(checks[name]) if name in checks else "",
             notes.get(name, ""),
         )
@@ -151,16 +153,17 @@ def _variants(manifest: Manifest) -> list[str]:
     """Each graph's figures, and why one of them is served."""
     if manifest.choice is None:
         return []
+    judged = [c.metric for c in manifest.gate.checks if c.metric in manifest.served.metrics]
     rows = [
         (
             f"**{variant.precision}**" if variant == manifest.served else variant.precision,
             f"`{variant.graph}`",
-            *(f"{variant.metrics[check.metric]:.4g}" for check in manifest.gate.checks),
+            *(f"{variant.metrics[metric]:.4g}" for metric in judged),
             f"{variant.rows_per_s:,.0f}",
         )
         for variant in manifest.variants
     ]
-    figures = [f"`{check.metric}`" for check in manifest.gate.checks]
+    figures = [f"`{metric}`" for metric in judged]
     return [
         table(("Precision", "Graph", *figures, "Rows a second, one thread"), rows),
         f"{explain_choice(manifest.choice)}. Every other figure of this card is of the served one.",
@@ -181,9 +184,16 @@ def _demand(check: GateCheck) -> str:
     demands = []
     if check.floor is not None:
         demands.append(f"{'≥' if check.goal == 'max' else '≤'} {check.floor:.4g}")
-    if check.served is not None:
+    if check.p_value is not None:
+        allowed = f", or by at most {check.tolerance:.4g}" if check.tolerance else ""
+        demands.append(
+            f"not surely worse than the {check.served:.4g} served before{allowed} ({check.test}, "
+            f"{check.examples:,} examples, p = {check.p_value:.2g})"
+        )
+    elif check.served is not None:
         demands.append(
             f"at most {check.tolerance:.4g} worse than the {check.served:.4g} served before"
+            + (f" ({check.note})" if check.note else "")
         )
     return " and ".join(demands) + (" (met)" if check.passed else " (**missed**)")
 

@@ -33,6 +33,18 @@ class GateRefusedError(TrainingError):
     code = "gate_refused"
 
 
+class AlreadyRunningError(TrainingError):
+    """Another process works on a run of this model."""
+
+    code = "already_running"
+
+
+class FailedRunError(TrainingError):
+    """A run ended before its time; the message says at which step, and how to go on."""
+
+    code = "run_failed"
+
+
 class PublishError(TrainingError):
     """The candidate cannot become a version: incomplete, altered, or already published."""
 

@@ -18,6 +18,16 @@ def partner_folder(store: Path | str, kind: Kind[Any, Any], named: str | None) -
     return version_folder(store, name) if name else None
 
 
+def baseline_folder(
+    store: Path | str, kind: Kind[Any, Any], model: str, named: str | None
+) -> Path | None:
+    """The version folder of what stands beside `model`: what is named, or the kind's own baseline
+    unless `model` is that itself; None if it is not published.
+    """
+    name = named or ("" if kind.baseline == model else kind.baseline)
+    return version_folder(store, name) if name else None
+
+
 def set_beside(
     evaluation: Evaluation,
     kind: Kind[Any, Any],
@@ -34,8 +44,7 @@ def set_beside(
     The kind's own baseline is passed over where it is not published or cannot be compared. Raises
     ConfigError if the baseline that is named cannot be.
     """
-    name = named or ("" if kind.baseline == model else kind.baseline)
-    folder = version_folder(store, name) if name else None
+    folder = baseline_folder(store, kind, model, named)
     found = kind.compare(config, data, folder, judge) if folder is not None else None
     if found is not None:
         return Evaluation.join((evaluation, found))

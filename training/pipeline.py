@@ -2,21 +2,21 @@
 
     fit -> export -> verify -> quantise -> evaluate -> gate -> publish
 
-`run_all` does them in this order; each can be done alone, and refuses results of other weights.
+`run_all` does those that are not done, in this order; each can be done alone, whatever was done
+before, and refuses results of other weights.
 What is evaluated is the file that will be served.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
-from torch import nn
 
 from service.contract import (
     GOLDEN_FILE,
@@ -24,12 +24,12 @@ from service.contract import (
     INT8_GOLDEN_FILE,
     INT8_GRAPH_FILE,
     Gate,
-    WantedPrecision,
     digest_file,
 )
-from training import checkpoint
 from training.candidate import complete
+from training.comparison import measure_beside
 from training.config import KindConfig, from_dict
+from training.demands import ceilings, rules, served_version
 from training.distributed import Ranks
 from training.energy import Stopwatch, cpu_seconds
 from training.errors import ConfigError, ExportError, FitError, GateRefusedError
@@ -39,42 +39,25 @@ from training.journal import read_metrics
 from training.kinds import kinds
 from training.kinds.base import Export, Kind
 from training.loop import fit
+from training.options import Options
 from training.partners import partner_folder, set_beside
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
 from training.private import PrivateTask, guard
+from training.proved import evaluation_of, verified_graph, verified_variants
 from training.provenance import code_revision, library_versions
-from training.publish import publish, served_manifest
+from training.publish import publish, version_folder
 from training.quantise.choice import explain_choice
 from training.quantise.variants import Variants, compare_variants, float32_alone
 from training.report import write_report
-from training.results import EvaluationResult, FitResult, VerificationResult
+from training.results import EvaluationResult, ExportResult, FitResult, VerificationResult
 from training.runs import CURVES_FILE, Run
 from training.seeds import derive
-from training.tasks.base import Task
+from training.steps import STEPS, is_done, reads
 from training.verify import Verification, verify_graph, write_golden
+from training.weights import begin_with, fitted_network
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the steps are told besides the run: where things are, and how the gate is set."""
-
-    store: Path | str = "models"
-    cache_dir: Path = Path("~/.cache/triptych")
-    device: torch.device = torch.device("cpu")
-    ranks: Ranks | None = None
-    """The processes that fit together; None is this one alone."""
-    judge: str | None = None
-    """A model of the store, or the folder of a version, that takes part in the evaluation; None is
-    the kind's usual partner."""
-    baseline: str | None = None
-    """As `judge`: the model whose figures stand beside; None is the kind's own, where published."""
-    precision: WantedPrecision = "auto"
-    """Of the graph to serve: the gate's choice, or one of them."""
-    floors: Mapping[str, float] | None = None
-    """Metrics whose floor differs from the kind's own."""
 
 
 class Pipeline:
@@ -86,6 +69,8 @@ class Pipeline:
         if record.kind not in kinds():
             raise ConfigError(f"kind {record.kind!r} is not among {sorted(kinds())}", field="kind")
         self.kind: Kind[Any, Any] = kinds()[record.kind]
+        self.step = ""
+        """The step that was begun last, for whoever has to say where a run ended."""
         preset = next(iter(self.kind.presets.values()))
         self.config: KindConfig = from_dict(type(preset), record.config)
 
@@ -97,30 +82,46 @@ class Pipeline:
     @cached_property
     def export_plan(self) -> Export:
         """The fitted network as it will be served."""
-        return self.kind.export(self.config, self.data, self._network())
+        return self.kind.export(
+            self.config, self.data, fitted_network(self.run, self.kind, self.config, self.data)
+        )
 
     def run_all(self) -> Path:
-        """Every step; returns the published version's folder."""
-        self.fit()
+        """Every step that is not done; returns the served version's folder."""
+        self.advance()
         return self.finish()
 
+    def advance(self) -> None:
+        """The fit, unless it is done: of all ranks, which meet here."""
+        ranks = self.options.ranks or Ranks(self.options.device)
+        self.step = "fit"
+        if not ranks.share(partial(is_done, "fit", self)):
+            self.fit()
+        elif ranks.is_main:
+            self.say("fit: done already")
+
     def finish(self) -> Path:
-        """Every step after the fit; returns the published version's folder."""
-        self.export()
-        self.verify()
-        self.quantise()
-        self.evaluate()
-        self.gate()
-        return self.publish()
+        """Every step after the fit that is not done; returns the served version's folder."""
+        # First of all: once it is published, the gate would compare it with itself.
+        published = is_done("publish", self)
+        for step in STEPS[1:]:
+            self.step = step
+            if published or is_done(step, self):
+                self.say(f"{step}: done already")
+            else:
+                getattr(self, step)()
+        folder = version_folder(self.options.store, self.run.record.model)
+        assert folder is not None, "it was published"
+        return folder
 
     def fit(self) -> None:
         """Train, or go on training; writes the weights to serve, curves and `fit.json`."""
         device, ranks = self.options.device, self.options.ranks or Ranks(self.options.device)
         task = self.kind.task(self.config, self.data, device)
         if self.run.start.exists():
-            _load(task, self.run.start)
+            begin_with(task, self.run.start)
         task = guard(task, self.config)
-        if ranks.is_main and (partner := self._partner()) is not None:
+        if ranks.is_main and (partner := self.partner()) is not None:
             self.kind.attend(task, self.config, self.data, partner)
         watch = Stopwatch()
         progress = fit(task, self.config, self.run.folder, device, ranks=ranks)
@@ -145,12 +146,36 @@ class Pipeline:
                 libraries=library_versions(),
                 privacy=task.spent(progress.step) if isinstance(task, PrivateTask) else None,
             ),
+            reads=reads("fit", self),
+            made=[self.run.folder / CURVES_FILE],
         )
         self.say(f"fit: {progress.elapsed_s:.0f} s, weights of epoch {progress.best_epoch}")
 
-    def check_start(self, weights: Path) -> None:
-        """Raise ConfigError unless a fit can begin with the weights of this file."""
-        _load(self.kind.task(self.config, self.data, torch.device("cpu")), weights)
+    def check_data(self, sha256: str) -> None:
+        """Raise FitError if the data are no longer those of this hash."""
+        found = self.kind.record(self.data)
+        if found.sha256 != sha256:
+            raise FitError(
+                f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
+                f"was {sha256[:16]}...; fit again, in a new run"
+            )
+
+    def create(self, start_from: Path | None) -> None:
+        """Make the run's folder, with the best weights of another run's to begin with if there is
+        one. Raises DataError, or ConfigError unless a fit can begin with such weights.
+        """
+        record = msgspec.structs.replace(
+            self.run.record, data_sha256=self.kind.record(self.data).sha256
+        )
+        start = None if start_from is None else Run.open(start_from).best
+        if start is None and self.config.fit.start_share:
+            raise ConfigError(
+                "fit.start_share is a share of the weights that --start-from brings",
+                field="start_from",
+            )
+        if start is not None:
+            begin_with(self.kind.task(self.config, self.data, torch.device("cpu")), start)
+        self.run = Run.create(self.run.folder, record, start)
 
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""
@@ -158,6 +183,8 @@ class Pipeline:
             shutil.rmtree(self.run.candidate)
         graph = self.run.candidate / GRAPH_FILE
         export_graph(self.export_plan, graph)
+        result = ExportResult(graph_sha256=digest_file(graph).sha256)
+        self.run.write("export", result, reads=reads("export", self), made=[graph])
         self.say(f"export: {graph}, {graph.stat().st_size / 2**20:.2f} MiB")
         return graph
 
@@ -168,9 +195,10 @@ class Pipeline:
             raise ExportError(f"{graph} is not there; run `export` first")
         seed = derive(self.config.fit.seed, "verify")
         proof = verify_graph(self.export_plan, graph, seed)
-        write_golden(self.export_plan, graph, self.run.candidate / GOLDEN_FILE, seed)
+        golden = self.run.candidate / GOLDEN_FILE
+        write_golden(self.export_plan, graph, golden, seed)
         result = VerificationResult(graph_sha256=digest_file(graph).sha256, proof=proof)
-        self.run.write("verification", result)
+        self.run.write("verification", result, reads=reads("verify", self), made=[golden])
         for name, error in proof.max_abs_error.items():
             self.say(f"  {name}: within {error:.3g} of torch ({proof.tolerance[name]:g} allowed)")
         self.say(f"verify: rows are bit-identical in batches of {proof.batch_sizes}")
@@ -180,7 +208,7 @@ class Pipeline:
         """Write `candidate/model.int8.onnx` where the kind has such a form, measure both graphs,
         and choose the one to serve; writes `variants.json`.
         """
-        graph, folder, wanted = self._verified_graph(), self.run.candidate, self.options.precision
+        graph, folder, wanted = verified_graph(self.run), self.run.candidate, self.options.precision
         (folder / INT8_GRAPH_FILE).unlink(missing_ok=True)
         (folder / INT8_GOLDEN_FILE).unlink(missing_ok=True)
         demand = self.kind.int8 if wanted != "float32" else None
@@ -191,7 +219,7 @@ class Pipeline:
                 self.export_plan,
                 folder,
                 demand,
-                score=lambda path: self.kind.score(self.config, self.data, path, self._partner()),
+                score=lambda path: self.kind.score(self.config, self.data, path, self.partner()),
                 seed=derive(self.config.fit.seed, "verify"),
                 wanted=wanted,
             )
@@ -201,28 +229,23 @@ class Pipeline:
             raise ConfigError("this network has no int8 form; leave --precision out")
         else:
             found = float32_alone(self.export_plan, folder)
-        self.run.write("variants", found)
+        made = [folder / file for file in found.sha256 if file != GRAPH_FILE]
+        self.run.write("variants", found, reads=reads("quantise", self), made=made)
         return found
 
     def evaluate(self) -> EvaluationResult:
         """Measure the graph that will be served; writes plots and `evaluation.json`."""
-        fitted = self.run.read("fit", FitResult, "fit")
-        found = self.kind.record(self.data)
-        if found.sha256 != fitted.data.sha256:
-            raise FitError(
-                f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
-                f"was {fitted.data.sha256[:16]}...; fit again"
-            )
-        graph = self._variants().check(self.run.candidate)
+        self.check_data(self.run.read("fit", FitResult, "fit").data.sha256)
+        graph = verified_variants(self.run).check(self.run.candidate)
         self.run.plots.mkdir(exist_ok=True)
         evaluation = set_beside(
-            self.kind.evaluate(self.config, self.data, graph, self.run.plots, self._partner()),
+            self.kind.evaluate(self.config, self.data, graph, self.run.plots, self.partner()),
             self.kind,
             self.config,
             self.data,
             store=self.options.store,
             model=self.run.record.model,
-            judge=self._partner(),
+            judge=self.partner(),
             named=self.options.baseline,
         )
         result = EvaluationResult(
@@ -232,32 +255,32 @@ class Pipeline:
             samples=evaluation.samples,
             sections=evaluation.sections,
         )
-        self.run.write("evaluation", result)
         title = f"{self.run.record.model}: report of a run"
         write_report(self.run.plots, title, evaluation, self.kind.about.metric_notes)
+        within = (figure for section in result.sections for figure in section.figures)
+        made = [self.run.plots / figure.file for figure in (*result.figures, *within)]
+        self.run.write("evaluation", result, reads=reads("evaluate", self), made=made)
         self.say("\n".join(f"  {key} = {value:.4g}" for key, value in result.metrics.items()))
         return result
 
     def gate(self) -> Gate:
         """Judge the evaluation; raises GateRefusedError if a figure is not good enough."""
-        metrics = self._evaluation(self._variants().check(self.run.candidate)).metrics
-        served = served_manifest(self.options.store, self.run.record.model)
-        if served is not None and served.kind != self.run.record.kind:
-            raise ConfigError(
-                f"{self.run.record.model} is published as a {served.kind}; publish a "
-                f"{self.run.record.kind} under another --model",
-                field="model",
+        graph = verified_variants(self.run).check(self.run.candidate)
+        metrics = evaluation_of(self.run, graph).metrics
+        served = served_version(self.run.record, self.options)
+        folder = version_folder(self.options.store, self.run.record.model)
+        beside = None
+        if served is not None and folder is not None:
+            beside = measure_beside(
+                *(self.kind, self.config, self.data, self.export_plan),
+                graph=graph,
+                served=served,
+                folder=folder,
+                judge=self.partner(),
             )
-        floors = dict(self.options.floors or {})
-        rules = [replace(r, floor=floors.pop(r.metric, r.floor)) for r in self.kind.rules]
-        if floors:
-            raise ConfigError(
-                f"--floor: {min(floors)} is not judged; there is "
-                f"{', '.join(rule.metric for rule in rules)}",
-                field="floor",
-            )
-        verdict = judge(metrics, rules, served.metrics if served else None)
-        self.run.write("gate", verdict)
+        demanded = rules(self.kind, self.options)
+        verdict = judge(metrics, demanded, beside, ceilings=ceilings(self.options))
+        self.run.write("gate", verdict, reads=reads("gate", self))
         if not verdict.passed:
             raise GateRefusedError(explain(verdict))
         self.say(explain(verdict))
@@ -265,70 +288,25 @@ class Pipeline:
 
     def publish(self) -> Path:
         """Write card and manifest, and make the candidate the served version."""
-        graph = self._variants().check(self.run.candidate)
+        graph = verified_variants(self.run).check(self.run.candidate)
         complete(
             self.run,
             self.kind,
             self.config,
             self.export_plan,
             graph=graph,
-            variants=self._variants(),
-            evaluation=self._evaluation(graph),
+            variants=verified_variants(self.run),
+            evaluation=evaluation_of(self.run, graph),
         )
         folder = publish(self.run.candidate, self.options.store, self.run.record.model)
         self.say(f"published {folder}")
         return folder
 
-    def _verified_graph(self) -> Path:
-        """The float32 graph; raises ExportError unless it is the one that was proved."""
-        graph = self.run.candidate / GRAPH_FILE
-        verified = self.run.read("verification", VerificationResult, "verify")
-        if not graph.exists() or digest_file(graph).sha256 != verified.graph_sha256:
-            raise ExportError(f"{graph} was not verified; run `verify` again")
-        return graph
-
-    def _variants(self) -> Variants:
-        """The graphs of the candidate that was verified."""
-        self._verified_graph()
-        return self.run.read("variants", Variants, "quantise")
-
-    def _evaluation(self, graph: Path) -> EvaluationResult:
-        """What was measured on `graph`; raises FitError if that was another file."""
-        evaluation = self.run.read("evaluation", EvaluationResult, "evaluate")
-        if digest_file(graph).sha256 != evaluation.graph_sha256:
-            raise FitError(f"{graph} was not evaluated; run `evaluate` again")
-        return evaluation
-
-    def _network(self) -> nn.Module:
-        """The served network with its best weights, on the CPU, in evaluation mode."""
-        self.run.weights_sha256()
-        task = guard(self.kind.task(self.config, self.data, torch.device("cpu")), self.config)
-        network: nn.Module = task.modules[task.served]
-        weights, share = checkpoint.load(self.run.best)["weights"], self.config.fit.start_share
-        if share:
-            start = checkpoint.load(self.run.start)["weights"]
-            weights = {
-                name: torch.lerp(value, start[name], share) if value.is_floating_point() else value
-                for name, value in weights.items()
-            }
-        network.load_state_dict(weights)
-        return network.eval()
-
-    def _partner(self) -> Path | None:
+    def partner(self) -> Path | None:
+        """The version folder of the published model that takes part in the evaluation."""
         return partner_folder(self.options.store, self.kind, self.options.judge)
 
     def _draw_curves(self) -> None:
         records = read_metrics(self.run.folder)
         path = self.run.folder / CURVES_FILE
         plot_curves(records, self.kind.panels, path, step="epoch", step_label="Epoch")
-
-
-def _load(task: Task, weights: Path) -> None:
-    """Give the task's served network these weights."""
-    try:
-        task.modules[task.served].load_state_dict(checkpoint.load(weights)["weights"])
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{weights} holds another network's weights; give its preset and --set as well",
-            field="start_from",
-        ) from error

@@ -42,3 +42,9 @@ class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
 
     graph_sha256: str
     proof: Verification
+
+
+class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`export.json`; `graph_sha256` says which graph was written."""
+
+    graph_sha256: str

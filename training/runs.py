@@ -4,8 +4,10 @@ run.json          kind, model, preset, configuration, data source, command
 checkpoint.pt     to go on from; best.pt: the weights to serve
 start.pt          the weights that the fit began with, where they were not random
 metrics.jsonl     a line for each epoch; curves.png, samples/ and tensorboard/ beside it
-fit.json, evaluation.json, verification.json, gate.json
-                  each step's result, with the hash of the weights it is of
+fit.json, export.json, verification.json, variants.json, evaluation.json, gate.json
+                  each step's result, with the hash of the weights it is of, what else the step
+                  read, and the files it made; written last, so that it stands for them
+outcome.json      how the run ended
 plots/            the evaluation's
 candidate/        what `publish` publishes
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from service.contract import digest_file
+from training import atomic
 from training.errors import ConfigError, FitError
 from training.loop import BEST_FILE, CHECKPOINT_FILE
 
@@ -44,6 +48,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     created_at: str
     started_from: str = ""
     """Which weights the fit began with, in words; empty: with random ones."""
+    data_sha256: str = ""
+    """Of the data that the run began on; empty where it was not kept."""
 
 
 class Run:
@@ -69,7 +75,8 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         if start is not None:
             shutil.copyfile(start, folder / START_FILE)
-        (folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+        # Last: a folder without it is no run, whatever else was written before a crash.
+        atomic.write(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         return cls(folder, record)
 
     @classmethod
@@ -97,11 +104,44 @@ class Run:
             raise FitError(f"{self.folder} has no fitted weights yet; run `fit` first")
         return digest_file(self.best).sha256
 
-    def write(self, step: str, result: msgspec.Struct) -> None:
-        """Leave a step's result, marked with the weights that it is of."""
-        content = {"weights_sha256": self.weights_sha256(), "result": result}
-        path = self.folder / f"{step}.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    def write(
+        self,
+        step: str,
+        result: msgspec.Struct,
+        *,
+        reads: Mapping[str, str] | None = None,
+        made: Iterable[Path] = (),
+    ) -> None:
+        """Leave a step's result, marked with the weights that it is of.
+
+        `reads` names what else decided it, `made` are the step's files in the run's folder: see
+        `is_done`.
+        """
+        content = {
+            "weights_sha256": self.weights_sha256(),
+            "reads": reads or {},
+            "made": {str(path.relative_to(self.folder)): digest_file(path).sha256 for path in made},
+            "result": result,
+        }
+        atomic.write(
+            self.folder / f"{step}.json",
+            msgspec.json.format(msgspec.json.encode(content)) + b"\n",
+        )
+
+    def is_done(self, step: str, type_: type[Any], reads: Mapping[str, str]) -> bool:
+        """Whether the step's result is there, of the current weights and of the same `reads`, and
+        every file that the step made is as it left it.
+        """
+        try:
+            self.read(step, type_, step)
+            content = msgspec.json.decode((self.folder / f"{step}.json").read_bytes())
+            same: bool = content["reads"] == dict(reads)
+            return same and all(
+                digest_file(self.folder / path).sha256 == sha256
+                for path, sha256 in content["made"].items()
+            )
+        except (FitError, OSError, KeyError):
+            return False
 
     def read(self, step: str, type_: type[ResultT], command: str) -> ResultT:
         """Read a step's result; raises FitError if `command` has to be run first, or again."""
@@ -124,13 +164,19 @@ def new_run_folder(runs: Path, model: str) -> Path:
     return runs / model / f"{now}-{secrets.token_hex(2)}"
 
 
+def run_folders(runs: Path, model: str) -> list[Path]:
+    """Every run of the model, in the order in which they were started."""
+    found = sorted((runs / model).glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    return [path.parent for path in found]
+
+
 def latest_run_folder(runs: Path, model: str) -> Path:
     """The model's run that was started last; raises ConfigError if there is none."""
-    found = sorted((runs / model).glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    found = run_folders(runs, model)
     if not found:
         raise ConfigError(
             f"{runs / model} holds no run; start one with `fit` or `run`, or name its folder "
             "with --run-dir",
             field="run_dir",
         )
-    return found[-1].parent
+    return found[-1]

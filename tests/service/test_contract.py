@@ -194,6 +194,15 @@ def test_a_manifest_of_version_1_has_one_variant_in_float32(content: Any) -> Non
     assert "schema_version 1" in refused(content)
 
 
+def test_checks_of_version_2_had_no_test(content: Any) -> None:
+    content["schema_version"] = 2
+    for check in content["gate"]["checks"]:
+        for key in ("test", "p_value", "worse", "better", "examples", "note"):
+            check.pop(key, None)
+    (check, *_) = decode_manifest(json.dumps(content).encode()).gate.checks
+    assert (check.test, check.p_value, check.note) == ("", None, "")
+
+
 def test_the_served_variant_is_the_graph_that_is_named(varied: Any) -> None:
     manifest = decode_manifest(json.dumps(varied).encode())
     assert manifest.served.precision == "int8"

@@ -250,6 +250,34 @@ def test_a_candidate_worse_than_the_served_version_is_refused(desk: Desk) -> Non
     assert served_manifest(desk.store, "shakespeare") == before
 
 
+def test_a_retraining_is_compared_in_pairs_and_may_not_cost_much_more(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*desk.lenient("lstm"), "--precision", "float32", "--allow-slower", "20"]
+    assert desk.start("run", "lstm", *words) == 0
+    first = served_manifest(desk.store, "shakespeare")
+    assert first is not None
+    assert {check.test for check in first.gate.checks} == {""}
+    capsys.readouterr()
+    assert desk.start("run", "lstm", *words) == 0  # the same weights again
+    assert "as good as the served version's" in capsys.readouterr().out
+    again = served_manifest(desk.store, "shakespeare")
+    assert again is not None and again.version != first.version
+    loss, recited, slower, larger = again.gate.checks
+    assert (loss.test, loss.p_value, loss.worse, loss.better) == ("paired bootstrap", 1.0, 0, 0)
+    assert loss.served == first.metrics["val_loss_nats"] == loss.value
+    assert (recited.test, recited.examples) == ("exact McNemar test", 100)
+    assert (slower.metric, larger.metric) == ("time_ratio", "size_ratio")
+    assert (larger.value, larger.floor) == (1.0, 2.0)
+    card = (desk.store / "shakespeare" / again.version / "card.md").read_text("utf-8")
+    assert "not surely worse than the" in card
+    assert desk.start("run", "lstm", *words, "--allow-larger", "0.9") == 3
+    assert "size_ratio = 1 refused: misses the ceiling 0.9 by 0.1" in capsys.readouterr().err
+    assert desk.start("run", "lstm", *words, "--set", "network.hidden=64") == 3
+    complaint = capsys.readouterr().err
+    assert "size_ratio" in complaint and "--allow-larger" in complaint
+
+
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     desk: Desk, capsys: pytest.CaptureFixture[str], kind: str
@@ -270,6 +298,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (["--kind", "cnn", "--device", "cuda:99"], "is not here"),
         (["--kind", "cnn", "--threads", "-1"], "--threads is -1"),
         (["--kind", "cnn", "--floor", "test_accuracy=high"], "must be METRIC=NUMBER"),
+        (["--kind", "cnn", "--allow-worse", "test_accuracy"], "must be METRIC=NUMBER"),
+        (["--kind", "cnn", "--allow-worse", "loss=1"], "--allow-worse: loss is not judged"),
+        (["--kind", "cnn", "--floor", "loss=1"], "--floor: loss is not judged"),
+        (["--kind", "cnn", "--allow-slower", "0"], "--allow-slower is 0; it must be above 0"),
         (["--model", "flowers"], "'flowers' is a new model; give its --kind as well"),
         ([], "say what to train"),
         (["--kind", "cnn", "--model", "No Such/Name"], "must be 1 to 64"),

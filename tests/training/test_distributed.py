@@ -14,6 +14,7 @@ import torch
 from tests.synthetic import write_images, write_text
 from tests.training.two_ranks import CASES, prepare
 from training.journal import read_metrics
+from training.lock import alone
 from training.loop import BEST_FILE, CHECKPOINT_FILE, fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,3 +111,18 @@ def test_torchrun_of_the_command_line_publishes_once(two_ranks: Path, tmp_path: 
     assert len(list((tmp_path / "runs" / "shakespeare").iterdir())) == 1
     (manifest,) = (tmp_path / "models" / "shakespeare").glob("*/manifest.json")
     assert "in each of 2 processes" in manifest.read_text("utf-8")
+
+
+def test_torchrun_beside_another_run_ends_at_once_and_does_nothing(
+    two_ranks: Path, tmp_path: Path
+) -> None:
+    with alone(tmp_path / "runs" / "shakespeare", "a run of shakespeare"):
+        result = torchrun(
+            *("-m", "training", "run", "--kind", "lstm", "--preset", "tiny"),
+            *("--data", str(two_ranks / "text.txt"), "--cache-dir", str(tmp_path / "cache")),
+            *("--runs", str(tmp_path / "runs"), "--store", str(tmp_path / "models")),
+        )
+    assert result.returncode != 0
+    assert f"is under way already: process {os.getpid()} on " in result.stderr
+    assert "exitcode  : 5" in result.stderr
+    assert not list(tmp_path.rglob("run.json"))

@@ -14,10 +14,12 @@ import torch
 import training.kinds
 from service.session import Session
 from tests.training.conformance import case
-from training.config import KindConfig, override
+from training.config import KindConfig, from_dict, override
 from training.export import export_graph
 from training.kinds import kinds
 from training.kinds.base import Export
+from training.partners import partner_folder
+from training.publish import served_manifest, version_folder
 from training.summary import format_summary, summarise
 from training.verify import BATCH_SIZES, verify_graph
 
@@ -80,6 +82,27 @@ def test_every_preset_exports_to_a_graph_that_does_the_same(
         assert {spec.name: (spec.dtype, spec.shape) for spec in specs} == found
     operators = {node.op_type for node in onnx.load(graph).graph.node}
     assert "BatchNormalization" not in operators
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_of_the_gate_is_the_mean_over_examples_that_can_be_paired(
+    kind: str, sources: dict[str, Path], cache_dir: Path, tiny_store: Path
+) -> None:
+    family = kinds()[kind]
+    manifest = served_manifest(tiny_store, family.default_model)
+    folder = version_folder(tiny_store, family.default_model)
+    assert manifest is not None and folder is not None
+    config = from_dict(type(family.presets["tiny"]), manifest.training.config)
+    data = family.load_data(str(sources[kind]), cache_dir)
+    partner = partner_folder(tiny_store, family, None)
+    found = family.examples(config, data, folder / manifest.graph, partner)
+    assert set(found) == {rule.metric for rule in family.rules}
+    for metric, score_N in found.items():
+        assert score_N.ndim == 1 and len(score_N) > 1
+        assert score_N.dtype in (np.bool_, np.float64)
+        assert float(score_N.mean()) == manifest.metrics[metric]
+    assert set(family.fed) <= {spec.name for spec in manifest.inputs}
+    assert family.fed
 
 
 @pytest.mark.parametrize("kind", KINDS)

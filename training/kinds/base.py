@@ -104,6 +104,9 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     reproduced_within: Mapping[str, float] = MappingProxyType({})
     """By how much another processor's rounding may change a figure of the same graph: patterns of
     metrics to absolute tolerances, the first that matches counts."""
+    fed: Sequence[str] = ()
+    """Inputs that held-out data are fed to: two versions of which these differ answer no common
+    examples."""
     int8: Demand | None = None
     """What an int8 graph of this kind must keep to be served; None: there is none."""
     space: Sequence[Dimension] = ()
@@ -158,12 +161,23 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         return None
 
     @abstractmethod
+    def examples(
+        self, config: ConfigT, data: DataT, graph: Path, judge: Path | None = None
+    ) -> Arrays:
+        """What the metrics of `rules` are means of: for each a score of every example [N], bool
+        where an example has it or has not, float64 otherwise.
+
+        Row n of two graphs of this kind is of the same example: the gate compares them in pairs.
+        """
+
     def score(
         self, config: ConfigT, data: DataT, graph: Path, judge: Path | None = None
     ) -> dict[str, float]:
         """The metrics of `rules` alone, as `evaluate` measures them: quick, to choose between
         graphs of the same weights.
         """
+        found = self.examples(config, data, graph, judge)
+        return {metric: float(score_N.mean()) for metric, score_N in found.items()}
 
     def quantise(self, config: ConfigT, data: DataT, graph: Path, target: Path) -> bool:
         """Write the int8 form of the float32 `graph` to `target`; False if it has none."""

@@ -47,6 +47,7 @@ class Gan(Kind[GanConfig, ImageData]):
         # Below 0.6 a picture's class is a guess; 0.02 is what 5,000 samples leave to chance.
         Rule("class_agreement", "max", floor=0.60, tolerance=0.02),
     )
+    fed = ("label",)
     reproduced_within = MappingProxyType(
         {
             # A grey level rounded otherwise moves a sample a little, and a few across a border.
@@ -144,14 +145,17 @@ class Gan(Kind[GanConfig, ImageData]):
         asked_N = ask(data, config.samples_per_class)
         return report_baseline(baseline, data, appoint(judge), asked_N, config.fit.seed)
 
-    def score(
+    def examples(
         self, config: GanConfig, data: ImageData, graph: Path, judge: Path | None = None
-    ) -> dict[str, float]:
-        """Class agreement."""
+    ) -> Arrays:
+        """Whether the judge sees each sample as the class asked for.
+
+        Two generators are asked for the same classes in the same order, and draw from the same
+        noise where it is as wide: what is hard about a class falls out of the comparison.
+        """
         judged_by, asked_N = appoint(judge), ask(data, config.samples_per_class)
         drawn = judged_by.see(Painter(graph).sample(asked_N, config.fit.seed))
-        right_N = drawn.judged == judged_by.positions(data.classes)[asked_N]
-        return {"class_agreement": float(right_N.mean())}
+        return {"class_agreement": drawn.judged == judged_by.positions(data.classes)[asked_N]}
 
     def export(self, config: GanConfig, data: ImageData, network: nn.Module) -> Export:
         """The averaged generator, its class tables folded, rounding to grey levels in the graph."""

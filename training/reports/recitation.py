@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.card import Figure
 from training.data.text import TextData
@@ -44,10 +45,15 @@ NOTES = {
 }
 
 
+def reciting(samples: Sequence[str], data: TextData) -> NDArray[np.bool_]:
+    """Whether each sample [N] holds a long training sentence word for word."""
+    return np.array([bool(found) for found in recited(samples, long_sentences(data.train))])
+
+
 def recited_share(samples: Sequence[str], data: TextData) -> Proportion:
     """Share of samples that hold a long training sentence word for word."""
-    found = recited(samples, long_sentences(data.train))
-    return Proportion(successes=sum(map(bool, found)), trials=len(found))
+    found = reciting(samples, data)
+    return Proportion(successes=int(found.sum()), trials=len(found))
 
 
 def talk(writer: Writer, seed: int) -> list[str]:

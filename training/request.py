@@ -1,0 +1,149 @@
+"""From a command line to the run that it means."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from service.contract import MANIFEST_FILE, check_name
+from service.errors import ContractError
+from training.config import override, to_dict
+from training.errors import ConfigError
+from training.kinds import kinds
+from training.kinds.base import Kind
+from training.outcome import read_outcome
+from training.publish import served_manifest
+from training.results import FitResult
+from training.runs import Run, RunRecord, run_folders
+
+
+def new_record(arguments: argparse.Namespace) -> RunRecord:
+    """The run that is asked for; raises ConfigError for what cannot be one."""
+    kind = _kind(arguments)
+    name = arguments.preset or "standard"
+    if name not in kind.presets:
+        raise ConfigError(
+            f"{kind.name} has no preset {name!r}; it has {', '.join(kind.presets)}", field="preset"
+        )
+    model = model_name(arguments)
+    settings = list(arguments.settings)
+    if arguments.seed is not None:
+        settings.append(f"fit.seed={arguments.seed}")
+    return RunRecord(
+        kind=kind.name,
+        model=model,
+        preset=name,
+        config=to_dict(override(kind.presets[name], settings)),
+        data=arguments.data,
+        created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        started_from=_describe_start(arguments.start_from, kind.name),
+    )
+
+
+def _describe_start(folder: Path | None, kind: str) -> str:
+    """What a run begins with; raises ConfigError or FitError where that is no fitted run."""
+    if folder is None:
+        return ""
+    before = Run.open(folder)
+    weights_sha256, record = before.weights_sha256(), before.record
+    if record.kind != kind:
+        raise ConfigError(f"{folder} is a run of a {record.kind}", field="start_from")
+    fitted = before.read("fit", FitResult, "fit")
+    earlier = f", itself begun with: {record.started_from}" if record.started_from else ""
+    return (
+        f"weights {weights_sha256[:16]} of preset {record.preset}, {fitted.epochs} epochs in "
+        f"{fitted.duration_s:.0f} s{earlier}"
+    )
+
+
+def _kind(arguments: argparse.Namespace) -> Kind[Any, Any]:
+    if arguments.kind is not None:
+        return kinds()[arguments.kind]
+    if arguments.model is None:
+        raise ConfigError(f"say what to train: --kind {{{','.join(sorted(kinds()))}}} or --model")
+    for kind in kinds().values():
+        if kind.default_model == arguments.model:
+            return kind
+    served = served_manifest(arguments.store, arguments.model)
+    if served is None:
+        raise ConfigError(
+            f"{arguments.model!r} is a new model; give its --kind as well", field="kind"
+        )
+    if served.kind not in kinds():
+        raise ConfigError(f"{MANIFEST_FILE} of {arguments.model!r} has kind {served.kind!r}")
+    return kinds()[served.kind]
+
+
+def model_name(arguments: argparse.Namespace) -> str:
+    """The model whose run is meant; a name needs no kind for that. Raises ConfigError."""
+    model = str(arguments.model or _kind(arguments).default_model)
+    try:
+        return check_name(model, "--model")
+    except ContractError as error:
+        raise ConfigError(error.message, field="model") from error
+
+
+def check_resumed(arguments: argparse.Namespace, run: Run) -> None:
+    """Raise ConfigError for options that a run which goes on cannot change."""
+    given = {
+        "--preset": arguments.preset,
+        "--data": arguments.data,
+        "--seed": arguments.seed,
+        "--set": arguments.settings or None,
+        "--start-from": arguments.start_from,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{run.folder} keeps the configuration it was started with: leave {option} out, "
+                "or start a new run without --resume"
+            )
+
+
+def same_run(arguments: argparse.Namespace, wanted: RunRecord) -> Run | None:
+    """The newest run that was started as `wanted` is, on the same data; None if there is none, or
+    that one was published or refused.
+
+    An older one is not looked at: what came after it has replaced it. Under `--run-dir`, that
+    folder alone is.
+    """
+    where = arguments.run_dir
+    folders = [where] if where else run_folders(arguments.runs, wanted.model)
+    for folder in reversed(folders):
+        try:
+            run = Run.open(folder)
+        except ConfigError:
+            continue  # none there, or one of another release
+        if _essence(run.record) == _essence(wanted):
+            outcome = read_outcome(run)
+            over = outcome is not None and outcome.final
+            return None if over or not _same_data(run.record, arguments) else run
+    return None
+
+
+def _essence(record: RunRecord) -> tuple[Any, ...]:
+    """What makes two runs the same but for their time and the content of their data."""
+    asked = record.kind, record.model, record.preset, record.data, record.started_from
+    return (*asked, record.config)
+
+
+def _same_data(record: RunRecord, arguments: argparse.Namespace) -> bool:
+    """Whether the data are still those that the run began on, as far as that was kept."""
+    kind = kinds()[record.kind]
+    data = kind.load_data(record.data, arguments.cache_dir.expanduser())
+    return record.data_sha256 in ("", kind.record(data).sha256)
+
+
+def numbers(option: str, assignments: Sequence[str]) -> dict[str, float]:
+    """METRIC=NUMBER, as often as given; raises ConfigError for anything else."""
+    found: dict[str, float] = {}
+    for assignment in assignments:
+        metric, _, value = assignment.partition("=")
+        try:
+            found[metric] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"{option} {assignment!r} must be METRIC=NUMBER") from error
+    return found
