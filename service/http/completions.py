@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from service.errors import InvalidInputError
+from service.feedback import Observation, Row
 from service.noise import MAX_SEED
 from service.sequences import FinishReason, Token
 
@@ -215,6 +216,31 @@ class Envelope:
         if usage is not None:
             body["usage"] = usage
         return body
+
+
+def observation(choices: Sequence[Choice]) -> Observation:
+    """Finished choices as feedback: a row each."""
+    texts = [choice.text_of(choice.tokens[: choice.released]) for choice in choices]
+
+    def rows(_: frozenset[str]) -> list[Row]:
+        return [
+            {
+                "prompt_chars": len(choice.prompt),
+                "text_chars": len(text),
+                "finish_reason": choice.finish_reason,
+                "prompt": choice.prompt,
+                "text": text,
+            }
+            for choice, text in zip(choices, texts, strict=True)
+        ]
+
+    # The text tells requests of one prompt apart, and the same seed writes it again.
+    key = [
+        part.encode()
+        for pair in zip(choices, texts, strict=True)
+        for part in (pair[0].prompt, pair[1])
+    ]
+    return Observation(key, len(choices), sum(map(len, key)), rows)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -99,6 +99,7 @@ class Cnn(Kind[CnnConfig, ImageData]):
             sha256=data.sha256,
             license=data.license,
             examples={"train": len(data.train.labels), "test": len(data.test.labels)},
+            parts=data.parts,
         )
 
     def describe(self, data: ImageData, out_dir: Path) -> Description:

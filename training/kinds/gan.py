@@ -100,6 +100,7 @@ class Gan(Kind[GanConfig, ImageData]):
             sha256=data.sha256,
             license=data.license,
             examples={"train": len(data.train.labels), "test": len(data.test.labels)},
+            parts=data.parts,
         )
 
     def describe(self, data: ImageData, out_dir: Path) -> Description:

@@ -92,6 +92,7 @@ class Lstm(Kind[LstmConfig, TextData]):
             sha256=data.sha256,
             license=data.license,
             examples={"train": len(data.train), "val": len(data.val)},
+            parts=data.parts,
         )
 
     def describe(self, data: TextData, out_dir: Path) -> Description:
