@@ -1,7 +1,7 @@
 """`triptych-train`: the command line.
 
 Exit codes: 0 done (for `run` and `publish`: published), 2 wrong usage or configuration, 3 refused
-by the gate, 4 failed, 130 interrupted.
+by the gate or the check of new data, or drift, 4 failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from service.errors import ContractError, TriptychError
 from training.arguments import STARTING, build_parser, resume_command
 from training.config import flatten, override, to_dict
 from training.distributed import launched_rank, meet
-from training.errors import ConfigError, GateRefusedError
+from training.drift.command import admitted, check_data, limits_of, watch
+from training.errors import ConfigError, DataRefusedError, DriftError, GateRefusedError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.loop import InterruptedFitError
@@ -40,7 +41,7 @@ EXIT_OK, EXIT_USAGE, EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 3, 4, 1
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit code each
     """Run a command line; returns the exit code. Errors are one message on stderr."""
     arguments = build_parser(
-        step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce
+        step=_step, presets=_presets, data=_data, search=_search, reproduce=_reproduce, drift=watch
     ).parse_args(argv)
     if argv is None:  # the process is this command's own
         keep_freed_memory()
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     except ConfigError as error:
         _complain(error.message)
         return EXIT_USAGE
-    except GateRefusedError as error:
+    except (GateRefusedError, DataRefusedError, DriftError) as error:
         _complain(error.message)
         return EXIT_REFUSED
     except TriptychError as error:
@@ -99,10 +100,11 @@ def _step(arguments: argparse.Namespace) -> None:
         pipeline = Pipeline(run, options)
         if getattr(arguments, "dry_run", False):
             if ranks.is_main:
-                _explain(pipeline)
+                with admitted(pipeline, limits_of(arguments)):
+                    _explain(pipeline)
             return
         if starts:
-            ranks.share(partial(_begin, pipeline, arguments.start_from))
+            ranks.share(partial(_begin, pipeline, arguments))
         arguments.run_dir = run.folder
         if ranks.is_main:
             print(f"run: {run.folder}")
@@ -127,17 +129,19 @@ def _open_run(arguments: argparse.Namespace) -> Run:
     return run
 
 
-def _begin(pipeline: Pipeline, start_from: Path | None) -> None:
+def _begin(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
     """Make the run's folder. Bad data leave none behind, and rank 0 decodes them for the rest."""
-    _ = pipeline.data
-    start = None if start_from is None else Run.open(start_from).best
-    if start is None and pipeline.config.fit.start_share:
-        raise ConfigError(
-            "fit.start_share is a share of the weights that --start-from brings", field="start_from"
-        )
-    if start is not None:
-        pipeline.check_start(start)
-    Run.create(pipeline.run.folder, pipeline.run.record, start)
+    start = None if arguments.start_from is None else Run.open(arguments.start_from).best
+    with admitted(pipeline, limits_of(arguments)):
+        _ = pipeline.data
+        if start is None and pipeline.config.fit.start_share:
+            raise ConfigError(
+                "fit.start_share is a share of the weights that --start-from brings",
+                field="start_from",
+            )
+        if start is not None:
+            pipeline.check_start(start)
+        Run.create(pipeline.run.folder, pipeline.run.record, start)
 
 
 def _new_record(arguments: argparse.Namespace) -> RunRecord:
@@ -161,6 +165,7 @@ def _new_record(arguments: argparse.Namespace) -> RunRecord:
         preset=name,
         config=to_dict(override(kind.presets[name], settings)),
         data=arguments.data,
+        new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         started_from=_describe_start(arguments.start_from, kind.name),
     )
@@ -209,6 +214,7 @@ def _check_resumed(arguments: argparse.Namespace, run: Run) -> None:
     given = {
         "--preset": arguments.preset,
         "--data": arguments.data,
+        "--new-data": arguments.new_data,
         "--seed": arguments.seed,
         "--set": arguments.settings or None,
         "--start-from": arguments.start_from,
@@ -306,6 +312,9 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
+    if arguments.action == "check":
+        check_data(arguments)
+        return
     kind = kinds()[arguments.kind]
     data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
     if arguments.action == "fetch":

@@ -173,7 +173,7 @@ class Recorder(Feedback):
         for (model, day), rows in self._rows.items():
             try:
                 self._shelf.write(model, day, rows)
-            except Exception as error:  # a full disk: what comes later may find room
+            except BaseException as error:  # a full disk; and arro3's panics are no Exceptions
                 log.error("%d rows of %s were not written: %s", len(rows), model, error)
                 metrics.FEEDBACK_DROPPED.labels(model).inc(len(rows))
             else:

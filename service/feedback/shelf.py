@@ -7,6 +7,7 @@ imports arro3, which is installed with the `feedback` extra.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -44,6 +45,8 @@ class Shelf:
 
     def write(self, model: str, day: date, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write a file of a model's day; `time` is in milliseconds since 1970. Raises OSError."""
+        content = io.BytesIO()
+        write_parquet(self._table(rows), content, compression=COMPRESSION)
         folder = self._folder / model / f"{DAY}{day.isoformat()}"
         folder.mkdir(parents=True, exist_ok=True)
         self._written += 1
@@ -51,7 +54,7 @@ class Shelf:
         partial = path.with_name(f".{path.name}.partial")
         try:
             with partial.open("wb") as file:
-                write_parquet(self._table(rows), file, compression=COMPRESSION)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from prometheus_client import REGISTRY
+from pyarrow import parquet
 
 from service.contract import Manifest, decode_manifest
 from service.errors import SettingsError
@@ -49,14 +49,12 @@ def seen(text: str, *, size_bytes: int = 100) -> Observation:
     return Observation([text.encode()], 1, size_bytes, rows)
 
 
-def read(folder: Path, what: str = "*") -> list[dict[str, Any]]:
+def read(folder: Path) -> list[dict[str, Any]]:
     """Every row, as a reader that is not the writer's sees it."""
-    with duckdb.connect() as database:
-        found = database.execute(
-            f"SELECT {what} FROM read_parquet('{folder}/*/*/*.parquet', hive_partitioning = false)"
-        )
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    tables = [
+        parquet.read_table(path, partitioning=None) for path in sorted(folder.rglob("*.parquet"))
+    ]
+    return [row for table in tables for row in table.to_pylist()]
 
 
 def counted(what: str, model: str) -> float:
