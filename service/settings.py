@@ -180,7 +180,8 @@ def table() -> str:
     for item in fields(Settings):
         assert item.default is not MISSING
         default = str(item.default).lower() if item.type == "bool" else item.default
-        lines.append(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['help']} |")
+        shown = "" if default == "" else f"`{default}`"
+        lines.append(f"| `{PREFIX}{item.name.upper()}` | {shown} | {item.metadata['help']} |")
     return "\n".join(lines)
 
 
