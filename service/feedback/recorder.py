@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("triptych.feedback")
 
 QUEUE_BYTES = 32 * 2**20
+ROW_BYTES = 1024  # what a row takes beside what it is of
 ROLL_ROWS = 10_000
 ROLL_BYTES = 32 * 2**20
 ROLL_S = 300.0
@@ -74,6 +75,7 @@ class _Taken:
     """An observation, and what the request knew beside it."""
 
     observation: Observation
+    size_bytes: int
     model: str
     common: dict[str, Any]
 
@@ -105,10 +107,11 @@ class Recorder(Feedback):
             observation = observe(*arguments)
             if observation is None or not self._is_sampled(observation.key):
                 return
+            size_bytes = observation.size_bytes + ROW_BYTES * observation.count
             with self._lock:
-                has_room = observation.size_bytes <= self._room_bytes
+                has_room = size_bytes <= self._room_bytes
                 if has_room:
-                    self._room_bytes -= observation.size_bytes
+                    self._room_bytes -= size_bytes
             if not has_room:
                 metrics.FEEDBACK_DROPPED.labels(manifest.name).inc(observation.count)
                 return
@@ -119,7 +122,7 @@ class Recorder(Feedback):
                 "route": meter.route,
                 "latency_ms": meter.elapsed_s * 1000,
             }
-            self._queue.put(_Taken(observation, manifest.name, common))
+            self._queue.put(_Taken(observation, size_bytes, manifest.name, common))
         except Exception:  # of all things, feedback must not fail a request
             log.exception("a request was not kept")
 
@@ -162,12 +165,12 @@ class Recorder(Feedback):
             return
         finally:
             with self._lock:
-                self._room_bytes += observation.size_bytes
+                self._room_bytes += taken.size_bytes
         if not self._rows:
             self._due_s = time.monotonic() + ROLL_S
         day = datetime.fromtimestamp(taken.common["time"] / 1000, UTC).date()
         self._rows[taken.model, day] += [taken.common | dict(row) for row in rows]
-        self._rows_bytes += observation.size_bytes
+        self._rows_bytes += taken.size_bytes
 
     def _roll(self) -> None:
         for (model, day), rows in self._rows.items():
@@ -183,7 +186,10 @@ class Recorder(Feedback):
         self._expire()
 
     def _expire(self) -> None:
-        self._shelf.expire(datetime.now(UTC).date(), self._days)
+        try:
+            self._shelf.expire(datetime.now(UTC).date(), self._days)
+        except OSError as error:  # the next time may do
+            log.error("old feedback was not removed: %s", error)
 
 
 def check_feedback(settings: Settings) -> None:

@@ -220,27 +220,25 @@ class Envelope:
 
 def observation(choices: Sequence[Choice]) -> Observation:
     """Finished choices as feedback: a row each."""
-    texts = [choice.text_of(choice.tokens[: choice.released]) for choice in choices]
+    written = [
+        (one.prompt, one.text_of(one.tokens[: one.released]), one.finish_reason) for one in choices
+    ]
 
     def rows(_: frozenset[str]) -> list[Row]:
         return [
             {
-                "prompt_chars": len(choice.prompt),
+                "prompt_chars": len(prompt),
                 "text_chars": len(text),
-                "finish_reason": choice.finish_reason,
-                "prompt": choice.prompt,
+                "finish_reason": reason,
+                "prompt": prompt,
                 "text": text,
             }
-            for choice, text in zip(choices, texts, strict=True)
+            for prompt, text, reason in written
         ]
 
     # The text tells requests of one prompt apart, and the same seed writes it again.
-    key = [
-        part.encode()
-        for pair in zip(choices, texts, strict=True)
-        for part in (pair[0].prompt, pair[1])
-    ]
-    return Observation(key, len(choices), sum(map(len, key)), rows)
+    key = [part.encode() for prompt, text, _ in written for part in (prompt, text)]
+    return Observation(key, len(written), sum(map(len, key)), rows)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

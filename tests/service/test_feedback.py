@@ -18,7 +18,7 @@ from service.contract import Manifest, decode_manifest
 from service.errors import SettingsError
 from service.feedback import Feedback, Observation, Row, check_feedback, open_feedback
 from service.feedback.columns import COLUMNS, chosen_columns
-from service.feedback.recorder import QUEUE_BYTES
+from service.feedback.recorder import QUEUE_BYTES, ROW_BYTES
 from service.feedback.shelf import Shelf
 from service.metrics import RequestMeter
 from service.settings import Settings
@@ -138,7 +138,9 @@ def test_a_full_queue_drops_rows_and_counts_them(tmp_path: Path, manifest: Manif
         meter = RequestMeter("completions")
         feedback.offer(meter, manifest, lambda: Observation([], 1, 1, slow))
         assert begun.wait(timeout=60)  # the writer is busy, and stays so
-        feedback.offer(meter, manifest, lambda: seen("fits", size_bytes=QUEUE_BYTES - 1))
+        feedback.offer(
+            meter, manifest, lambda: seen("fits", size_bytes=QUEUE_BYTES - 2 * ROW_BYTES - 1)
+        )
         for _ in range(3):
             feedback.offer(meter, manifest, seen, "does not fit")
         assert dropped(manifest.name) - before == 3

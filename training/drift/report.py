@@ -109,7 +109,7 @@ def make_report(
         model=model,
         version=version,
         rows=count,
-        rows_by_version=dict(Counter(str(version) for version in rows.get("version", ()))),
+        rows_by_version=dict(Counter(one for one in rows.get("version", ()) if one)),
         days=tuple(
             Day(
                 date=day,

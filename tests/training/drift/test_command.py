@@ -187,6 +187,23 @@ def test_new_data_that_do_not_fit_leave_no_run(
     assert list(tmp_path.rglob(RUN_FILE)) == []
 
 
+def test_a_run_goes_on_with_the_copy_that_it_keeps(
+    sources: dict[str, Path], cache_dir: Path, tmp_path: Path
+) -> None:
+    new = text_like(sources["lstm"], tmp_path / "drop")
+    places = ["--runs", str(tmp_path / "runs"), "--store", str(tmp_path / "models")]
+    places += ["--cache-dir", str(cache_dir)]
+    words = ["--kind", "lstm", "--preset", "tiny", "--data", str(sources["lstm"])]
+    assert main(["fit", *words, "--new-data", str(new), *places]) == 0
+    shutil.rmtree(new)
+    assert main(["fit", "--model", "shakespeare", "--resume", *places]) == 0
+    other = ["--resume", "--new-data", str(new)]
+    assert main(["fit", "--model", "shakespeare", *other, *places]) == 2
+    (run,) = (tmp_path / "runs" / "shakespeare").iterdir()
+    fitted = json.loads((run / "fit.json").read_text())["result"]
+    assert [part["source"] for part in fitted["data"]["parts"]] == ["text.txt", "drop"]
+
+
 def feedback(
     folder: Path, model: str, rows: Sequence[dict[str, Any]], *, fields: str = "", days_ago: int = 0
 ) -> Path:
