@@ -10,6 +10,8 @@ STORE ?= models
 PROVIDER ?= cpu
 # Data set of a training: an archive, a folder, a file; empty: the model's official source.
 DATA ?=
+# New labelled data that join the training split if they fit: a folder, or s3://...
+NEW_DATA ?=
 # More options for `triptych-train run`, e.g. TRAIN_ARGS="--preset textbook --seed 1".
 TRAIN_ARGS ?=
 # Set by `make retrain`.
@@ -81,9 +83,9 @@ format: $(DEV)/ready ## format and mend what can be mended
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
-train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (DATA, TRAIN_ARGS)
+train: $(DEV)/ready ## train, export, verify, evaluate, gate and publish MODEL (DATA, NEW_DATA, TRAIN_ARGS)
 	$(DEV)/bin/triptych-train run --model $(MODEL) --store $(STORE) \
-		$(if $(DATA),--data $(DATA)) $(GO_ON) $(TRAIN_ARGS)
+		$(if $(DATA),--data $(DATA)) $(if $(NEW_DATA),--new-data $(NEW_DATA)) $(GO_ON) $(TRAIN_ARGS)
 
 retrain: GO_ON := --resume auto
 retrain: train ## the same, or go on with one that was broken off: a running service swaps by itself

@@ -159,14 +159,19 @@ class TrainingRecord(_Record, frozen=True, kw_only=True):
     started_from: str = ""
 
 
-class DataRecord(_Record, frozen=True, kw_only=True):
-    """What the weights were fitted on. `sha256` is over the source as read."""
+class DataRecord(_Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What the weights were fitted on. `sha256` is over the source as read.
+
+    Of data that were joined, `parts` names each, the first one giving name and test split, and
+    `sha256` is over their checksums.
+    """
 
     name: str
     source: str
     sha256: str
     license: str = ""
     examples: dict[str, int] = msgspec.field(default_factory=dict)
+    parts: tuple[DataRecord, ...] = ()
 
 
 class Manifest(_Record, frozen=True, kw_only=True):

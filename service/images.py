@@ -162,3 +162,29 @@ def tile(image_NHWC: NDArray[np.uint8], *, columns: int, gap_px: int = 2) -> NDA
         left = gap_px + (index % columns) * (width + gap_px)
         sheet[top : top + height, left : left + width] = image_HWC
     return sheet
+
+
+FEATURES = ("brightness", "contrast", "red", "green", "blue", "saturation", "sharpness")
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def image_features(image_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """What pictures look like, in a few numbers each: float32 [N] in 0..1 for each of `FEATURES`.
+
+    Mean and standard deviation of the luma (ITU-R BT.601), means of the channels, mean distance
+    of the strongest from the weakest channel, mean step of the luma from a pixel to the next.
+    """
+    pixel_NHWC = image_NHWC.astype(np.float32) / np.float32(255)
+    luma_NHW = pixel_NHWC @ _LUMA
+    spread_NHW = pixel_NHWC.max(axis=-1) - pixel_NHWC.min(axis=-1)
+    mean_NC = pixel_NHWC.mean(axis=(1, 2))
+    across_N = np.abs(np.diff(luma_NHW, axis=2)).mean(axis=(1, 2))
+    down_N = np.abs(np.diff(luma_NHW, axis=1)).mean(axis=(1, 2))
+    values = (
+        luma_NHW.mean(axis=(1, 2)),
+        luma_NHW.std(axis=(1, 2)),
+        *mean_NC.T,
+        spread_NHW.mean(axis=(1, 2)),
+        (across_N + down_N) / 2,
+    )
+    return {name: value.astype(np.float32) for name, value in zip(FEATURES, values, strict=True)}

@@ -97,6 +97,10 @@ TRIAL_REQUESTS = Counter(
 )
 TRIALS = Counter("triptych_trials", "Trials that ended, by verdict", ["model", "verdict"])
 SWAPS = Counter("triptych_model_swaps", "Swaps to another version while serving", ["model"])
+FEEDBACK_KEPT = Counter("triptych_feedback_rows_kept", "Rows of feedback written", ["model"])
+FEEDBACK_DROPPED = Counter(
+    "triptych_feedback_rows_dropped", "Rows of feedback lost: no room, or not written", ["model"]
+)
 
 
 class ModelMetrics:
@@ -177,13 +181,17 @@ class RequestMeter:
         """Set by a streaming answer, which closes the meter when its stream ends."""
         self._start_s = time.perf_counter()
 
+    @property
+    def elapsed_s(self) -> float:
+        """Time since the request arrived."""
+        return time.perf_counter() - self._start_s
+
     def close(self, outcome: Outcome) -> None:
         """Record the outcome; the time is recorded for requests that were answered in full."""
         _due()
         REQUESTS.add((self.model, self.route, outcome))
         if outcome == "ok":
-            elapsed_s = time.perf_counter() - self._start_s
-            REQUEST_SECONDS.labels(self.model, self.route).observe(elapsed_s)
+            REQUEST_SECONDS.labels(self.model, self.route).observe(self.elapsed_s)
 
     def fail(self, error: BaseException) -> None:
         """Record the error's outcome."""

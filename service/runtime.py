@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from service import memory, metrics
 from service.errors import SettingsError
+from service.feedback import check_feedback, open_feedback
 from service.lanes import Lanes
 from service.oip.repository import Control, shared_folder
 from service.registry import Registry
@@ -49,6 +50,7 @@ def preflight(settings: Settings) -> None:
     """
     check_provider(settings.provider)
     open_store(settings)
+    check_feedback(settings)
     if settings.grpc_port:
         check_grpc(settings.grpc_host, settings.grpc_port)
     if settings.provider == "cuda":
@@ -107,6 +109,7 @@ class Runtime:
         """Loads and unloads models on every worker; None where clients may not."""
         self.decoders = ThreadPoolExecutor(settings.lanes, thread_name_prefix="decode")
         """Where large images are decoded, off the event loop."""
+        self.feedback = open_feedback(settings)
         self._grpc: GrpcServer | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -147,3 +150,4 @@ class Runtime:
         await self.registry.close()
         self.lanes.close()
         self.decoders.shutdown()
+        await asyncio.to_thread(self.feedback.close)

@@ -88,6 +88,18 @@ class Settings:
     )
     grpc_host: str = _setting("127.0.0.1", "address that the gRPC port listens on")
     model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")
+    feedback: str = _setting(
+        "", "folder that keeps a sample of requests and answers as Parquet; empty: off"
+    )
+    feedback_share: float = _setting(
+        1.0, "share of requests that feedback keeps, 0 to 1", minimum=0
+    )
+    feedback_fields: str = _setting(
+        "",
+        "what feedback keeps of them, by commas; empty: all but prompt, text and image, which hold "
+        "what clients sent",
+    )
+    feedback_days: int = _setting(30, "days until feedback is removed; 0: never", minimum=0)
 
     @property
     def lanes(self) -> int:
@@ -177,7 +189,8 @@ def table() -> str:
     for item in fields(Settings):
         assert item.default is not MISSING
         default = str(item.default).lower() if item.type == "bool" else item.default
-        lines.append(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['help']} |")
+        shown = "" if default == "" else f"`{default}`"
+        lines.append(f"| `{PREFIX}{item.name.upper()}` | {shown} | {item.metadata['help']} |")
     return "\n".join(lines)
 
 

@@ -12,13 +12,15 @@ from service.contract import WantedPrecision
 from service.store.publisher import KEEP_VERSIONS
 from training.distributed import launch_words
 from training.kinds import kinds
+from training.measures.drift import Limits
 from training.stores import ACTIONS, DEFAULT_REQUESTS, DEFAULT_WINDOW_S
 
 Command = Callable[[argparse.Namespace], None]
 
 EXIT_CODES = (
     "exit codes: 0 done (for run and publish: published), 2 wrong usage or configuration, "
-    "3 refused by the gate, 4 failed, 5 another run of the model is under way, 130 interrupted"
+    "3 refused by the gate or the check of new data, or drift, 4 failed, 5 another run of the "
+    "model is under way, 130 interrupted"
 )
 
 STEPS = {
@@ -38,6 +40,7 @@ REPRODUCE = (
 )
 STORE = "look at the model store and change what is served: who published what, and going back"
 STORE_HELP = "model store: a folder, or s3://bucket/prefix"
+DRIFT = "compare what a service was asked, as its feedback has it, with a model's training data"
 SEARCH = "search for better settings, judged on data held out of the training split"
 
 DEFAULTS: dict[str, Any] = {
@@ -62,6 +65,7 @@ def build_parser(
     search: Command,
     reproduce: Command,
     store: Command,
+    drift: Command,
 ) -> argparse.ArgumentParser:
     """The parser; each command line carries its function as `command`, and steps their name."""
     parser = argparse.ArgumentParser(
@@ -118,13 +122,16 @@ def build_parser(
     command.set_defaults(command=presets)
     command.add_argument("--kind", choices=sorted(kinds()))
     command.add_argument("--preset")
-    command = commands.add_parser("data", help="look at the data, or fetch them")
+    command = commands.add_parser("data", help="look at the data, fetch them, or check new ones")
     command.set_defaults(command=data)
-    command.add_argument("action", choices=("describe", "fetch"))
+    command.add_argument("action", choices=("describe", "fetch", "check"))
     command.add_argument("--kind", choices=sorted(kinds()), required=True)
-    command.add_argument("--data", help="as for fit")
+    command.add_argument("--data", help="as for fit; for check: the new data")
     command.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
+    _add_check(command)
     _add_cache(command)
+    _add_drift(commands.add_parser("drift", help=DRIFT, description=DRIFT, allow_abbrev=False))
+    commands.choices["drift"].set_defaults(command=drift)
     _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
     commands.choices["search"].set_defaults(command=search, step="search")
     _add_store(commands.add_parser("store", help=STORE, description=STORE, allow_abbrev=False))
@@ -184,6 +191,50 @@ def _add_reproduce(command: argparse.ArgumentParser) -> None:
     )
     _add_judge(command)
     _add_cache(command)
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--against", metavar="DATA", help="for check: the data, as for fit")
+    command.add_argument(
+        "--against-model",
+        metavar="NAME",
+        help="for check: the data of this published model; --against then says where they lie",
+    )
+    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    _add_limits(command)
+
+
+def _add_drift(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--feedback", type=Path, required=True, help="folder that TRIPTYCH_FEEDBACK named"
+    )
+    command.add_argument("--model", required=True, help="published model, in its served version")
+    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        help="the training data, or a folder that holds them; may be given several times (default: "
+        "their official address)",
+    )
+    command.add_argument("--days", type=int, help="only the last so many (default: all)")
+    command.add_argument(
+        "--out", type=Path, default=Path("reports/drift"), help="folder for the report"
+    )
+    _add_limits(command)
+    _add_cache(command)
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    usual = Limits()
+    for option, default, text in (
+        ("--psi-note", usual.psi_note, "population stability index that is said"),
+        ("--psi-refuse", usual.psi_refuse, "population stability index that is too much"),
+        ("--significance", usual.significance, "of the tests, all together"),
+        ("--share-ratio", usual.share_ratio, "how many times more, or less, of a class"),
+    ):
+        command.add_argument(option, type=float, default=default, help=f"{text} ({default:g})")
 
 
 def _add_judge(command: argparse.ArgumentParser) -> None:
@@ -277,6 +328,13 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data", help="archive, folder or file (default: the kind's own, fetched)"
     )
+    command.add_argument(
+        "--new-data",
+        metavar="FOLDER",
+        help="labelled data, a folder or an address (s3://...), that are checked and join the "
+        "training split",
+    )
+    _add_limits(command)
     command.add_argument("--seed", type=int, help="short for --set fit.seed=")
     command.add_argument(
         "--set",

@@ -18,6 +18,7 @@ from service.contract import (
 from training import comparison, private
 from training.card import Figure, write_card
 from training.config import KindConfig, config_sha256, differences
+from training.data.gather import source_name
 from training.energy import cpu_seconds
 from training.kinds.base import Export, Kind
 from training.publish import seal
@@ -109,6 +110,8 @@ def command_line(run: Run, kind: Kind[Any, Any], config: KindConfig) -> str:
     words += f" --preset {record.preset}"
     if record.data is not None:
         words += f" --data {Path(record.data).name}"
+    if record.new_data is not None:
+        words += f" --new-data {source_name(record.new_data)}"
     if record.started_from:
         words += " --start-from RUN"
     changes = differences(kind.presets[record.preset], config)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.contract import CARD_FILE, GateCheck, Manifest, TensorSpec, digest_file
+from service.contract import CARD_FILE, DataRecord, GateCheck, Manifest, TensorSpec, digest_file
 from training.energy import describe_energy
 from training.errors import PublishError
 from training.markdown import bullets, document, fence, picture, table
@@ -235,8 +235,16 @@ def _data(manifest: Manifest) -> str:
         ("Checksum", f"sha256 `{data.sha256}`"),
         ("Licence", data.license or "not stated: brought by whoever trained this model"),
         *((f"Examples, {split}", f"{count:,}") for split, count in data.examples.items()),
+        *(
+            (f"Joined: {part.source}", f"{_counts(part)}; sha256 `{part.sha256}`")
+            for part in data.parts
+        ),
     ]
     return table(("", ""), rows)
+
+
+def _counts(part: DataRecord) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in part.examples.items())
 
 
 def _training(manifest: Manifest) -> list[str]:

@@ -1,9 +1,9 @@
 """`triptych-train`: the command line.
 
 Exit codes: 0 done (for `run` and `publish`: published), 2 wrong usage or configuration, 3 refused
-by the gate, 4 failed, 5 another run of the model is under way, 130 interrupted. A `run` leaves the
-same in its folder, as `outcome.json`, and where it is not over says with which command line it goes
-on.
+by the gate or the check of new data, or drift, 4 failed, 5 another run of the model is under way,
+130 interrupted. A `run` leaves the same in its folder, as `outcome.json`, and where it is not over
+says with which command line it goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from service.store import Store
 from training.arguments import build_parser, resume_command
 from training.config import flatten
 from training.distributed import launched_rank
-from training.errors import AlreadyRunningError, ConfigError, GateRefusedError
+from training.drift.command import check_data, watch
+from training.errors import (
+    AlreadyRunningError,
+    ConfigError,
+    DataRefusedError,
+    DriftError,
+    GateRefusedError,
+)
 from training.kinds import kinds
 from training.loop import InterruptedFitError
 from training.memory import keep_freed_memory
@@ -39,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
         search=_search,
         reproduce=_reproduce,
         store=_store,
+        drift=watch,
     ).parse_args(argv)
     if argv is None:  # the process is this command's own
         keep_freed_memory()
@@ -53,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     except ConfigError as error:
         _complain(error.message)
         return EXIT_USAGE
-    except GateRefusedError as error:
+    except (GateRefusedError, DataRefusedError, DriftError) as error:
         _complain(error.message)
         return EXIT_REFUSED
     except AlreadyRunningError as error:
@@ -131,6 +139,9 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
+    if arguments.action == "check":
+        check_data(arguments)
+        return
     kind = kinds()[arguments.kind]
     data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
     if arguments.action == "fetch":

@@ -27,6 +27,18 @@ class DataError(TrainingError):
     code = "data"
 
 
+class DataRefusedError(TrainingError):
+    """New data do not fit what is there: unknown classes, another balance, other features."""
+
+    code = "data_refused"
+
+
+class DriftError(TrainingError):
+    """What clients send is no longer like the training data."""
+
+    code = "drift"
+
+
 class GateRefusedError(TrainingError):
     """The candidate misses a floor, or is worse than the served version beyond the tolerance."""
 

@@ -77,7 +77,8 @@ class Pipeline:
     @cached_property
     def data(self) -> Any:
         """The run's data, read once."""
-        return self.kind.load_data(self.run.record.data, self.options.cache_dir.expanduser())
+        data = self.kind.load_data(self.run.record.data, self.options.cache_dir.expanduser())
+        return data if self.run.addition is None else self.kind.join(data, self.run.addition)[0]
 
     @cached_property
     def export_plan(self) -> Export:

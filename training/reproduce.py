@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from training.config import from_dict
-from training.data.locate import locate
-from training.errors import ConfigError, DataError, PublishError, ReproductionError
+from training.errors import ConfigError, PublishError, ReproductionError
 from training.kinds import kinds
 from training.partners import partner_folder, set_beside
 from training.publish import verified_manifest, version_folder
@@ -92,13 +91,8 @@ def reproduce(
         raise PublishError(f"{folder}: kind {manifest.kind!r} is not known to this release")
     kind = kinds()[manifest.kind]
     config = from_dict(type(next(iter(kind.presets.values()))), manifest.training.config)
-    loaded = kind.load_data(locate(manifest.data, data), cache_dir)
+    loaded = kind.load_recorded(manifest.data, data, cache_dir)
     found = kind.record(loaded)
-    if found.sha256 != manifest.data.sha256:
-        raise DataError(
-            f"{name} was measured on data of sha256 {manifest.data.sha256}; {found.source} has "
-            f"{found.sha256}"
-        )
     partner = partner_folder(store, kind, judge)
     beside = f", beside {partner}" if partner else ""
     say(f"{name}: {folder / manifest.graph} on {found.source}{beside}")

@@ -11,6 +11,7 @@ from typing import Any
 from service.contract import MANIFEST_FILE, check_name
 from service.errors import ContractError
 from training.config import override, to_dict
+from training.drift.command import gathered
 from training.errors import ConfigError
 from training.kinds import kinds
 from training.kinds.base import Kind
@@ -38,6 +39,7 @@ def new_record(arguments: argparse.Namespace) -> RunRecord:
         preset=name,
         config=to_dict(override(kind.presets[name], settings)),
         data=arguments.data,
+        new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         started_from=_describe_start(arguments.start_from, kind.name),
     )
@@ -91,6 +93,7 @@ def check_resumed(arguments: argparse.Namespace, run: Run) -> None:
     given = {
         "--preset": arguments.preset,
         "--data": arguments.data,
+        "--new-data": arguments.new_data,
         "--seed": arguments.seed,
         "--set": arguments.settings or None,
         "--start-from": arguments.start_from,
@@ -127,13 +130,16 @@ def same_run(arguments: argparse.Namespace, wanted: RunRecord) -> Run | None:
 def _essence(record: RunRecord) -> tuple[Any, ...]:
     """What makes two runs the same but for their time and the content of their data."""
     asked = record.kind, record.model, record.preset, record.data, record.started_from
-    return (*asked, record.config)
+    return (*asked, record.new_data, record.config)
 
 
 def _same_data(record: RunRecord, arguments: argparse.Namespace) -> bool:
     """Whether the data are still those that the run began on, as far as that was kept."""
     kind = kinds()[record.kind]
     data = kind.load_data(record.data, arguments.cache_dir.expanduser())
+    if record.new_data is not None:  # what lies there now, which may be more than then
+        with gathered(record.new_data) as copy:
+            data, _ = kind.join(data, copy)
     return record.data_sha256 in ("", kind.record(data).sha256)
 
 

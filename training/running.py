@@ -15,6 +15,7 @@ from service.errors import TriptychError
 from training.arguments import STARTING, resume_command
 from training.demands import rules, served_version
 from training.distributed import Ranks, meet
+from training.drift.command import admitted, limits_of
 from training.dry_run import explain
 from training.errors import (
     ConfigError,
@@ -56,7 +57,9 @@ def step(arguments: argparse.Namespace) -> None:
             if getattr(arguments, "dry_run", False):
                 run, _ = ranks.share(partial(_choose, arguments))
                 if ranks.is_main:
-                    explain(Pipeline(run, options))
+                    pipeline = Pipeline(run, options)
+                    with admitted(pipeline, limits_of(arguments)):
+                        explain(pipeline)
                 return
             ranks.share(partial(_lock, held, arguments))
             run, starts = ranks.share(partial(_choose, arguments))
@@ -143,7 +146,8 @@ def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> b
         served_version(run.record, pipeline.options)
         rules(pipeline.kind, pipeline.options)
     if starts:
-        pipeline.create(arguments.start_from)
+        with admitted(pipeline, limits_of(arguments)):
+            pipeline.create(arguments.start_from)
     print(f"run: {run.folder}")
     if starts or name not in STARTING:
         return False

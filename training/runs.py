@@ -9,6 +9,7 @@ fit.json, export.json, verification.json, variants.json, evaluation.json, gate.j
                   read, and the files it made; written last, so that it stands for them
 outcome.json      how the run ended
 plots/            the evaluation's
+new-data/         a copy of the new data that joined the training split; data-check/ is their check
 candidate/        what `publish` publishes
 """
 
@@ -25,6 +26,7 @@ import msgspec
 
 from service.contract import digest_file
 from training import atomic
+from training.data.gather import source_name
 from training.errors import ConfigError, FitError
 from training.loop import BEST_FILE, CHECKPOINT_FILE
 
@@ -33,6 +35,7 @@ START_FILE = "start.pt"
 CURVES_FILE = "curves.png"
 PLOTS_FOLDER = "plots"
 CANDIDATE_FOLDER = "candidate"
+NEW_DATA_FOLDER = "new-data"
 
 ResultT = TypeVar("ResultT")
 
@@ -46,6 +49,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     config: dict[str, Any]
     data: str | None
     created_at: str
+    new_data: str | None = None
+    """A folder or an address whose labelled data join the training split."""
     started_from: str = ""
     """Which weights the fit began with, in words; empty: with random ones."""
     data_sha256: str = ""
@@ -60,6 +65,10 @@ class Run:
         self.plots = folder / PLOTS_FOLDER
         self.candidate = folder / CANDIDATE_FOLDER
         self.best, self.start = folder / BEST_FILE, folder / START_FILE
+        self.addition: Path | None = None
+        """Where the run's new data lie; None if it has none."""
+        if record.new_data is not None:
+            self.addition = folder / NEW_DATA_FOLDER / source_name(record.new_data)
 
     @classmethod
     def create(cls, folder: Path, record: RunRecord, start: Path | None = None) -> Run:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NotRequired
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from service.errors import InvalidInputError
+from service.feedback import Observation, Row
 from service.http.bodies import whole_number
 from service.http.openapi import ASKING, BYTES, JSON, PRIORITY, TIMEOUT, Operation, Parameter
+from service.images import FEATURES, image_features
 
 DEFAULT_TOP_K = 5
 
@@ -93,3 +97,27 @@ def parse_top_k(text: str | None, classes: int) -> int:
             f"top_k must be a whole number from 1 to {classes}, not {text[:20]!r}", field="top_k"
         )
     return top_k
+
+
+def observed(
+    labels: Sequence[str],
+    files: Sequence[bytes],
+    images: Sequence[NDArray[np.uint8]],
+    probability_NC: NDArray[np.float32],
+) -> Observation:
+    """An answered request as feedback: a row an image."""
+
+    def rows(wanted: frozenset[str]) -> list[Row]:
+        features = image_features(np.stack(images)) if wanted.intersection(FEATURES) else {}
+        return [
+            {
+                "label": labels[index],
+                "score": float(probability_NC[row, index]),
+                "image": files[row] if "image" in wanted else None,
+                **{name: float(value_N[row]) for name, value_N in features.items()},
+            }
+            for row, index in enumerate(probability_NC.argmax(axis=1).tolist())
+        ]
+
+    size_bytes = sum(map(len, files)) + sum(image_HWC.nbytes for image_HWC in images)
+    return Observation(images, len(images), size_bytes, rows)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from service.errors import InvalidInputError
+from service.feedback import Observation, Row
 from service.noise import MAX_SEED
 from service.sequences import FinishReason, Token
 
@@ -215,6 +216,29 @@ class Envelope:
         if usage is not None:
             body["usage"] = usage
         return body
+
+
+def observation(choices: Sequence[Choice]) -> Observation:
+    """Finished choices as feedback: a row each."""
+    written = [
+        (one.prompt, one.text_of(one.tokens[: one.released]), one.finish_reason) for one in choices
+    ]
+
+    def rows(_: frozenset[str]) -> list[Row]:
+        return [
+            {
+                "prompt_chars": len(prompt),
+                "text_chars": len(text),
+                "finish_reason": reason,
+                "prompt": prompt,
+                "text": text,
+            }
+            for prompt, text, reason in written
+        ]
+
+    # The text tells requests of one prompt apart, and the same seed writes it again.
+    key = [part.encode() for prompt, text, _ in written for part in (prompt, text)]
+    return Observation(key, len(written), sum(map(len, key)), rows)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

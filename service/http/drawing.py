@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from service.errors import InvalidInputError
+from service.feedback import Observation, Row
 from service.http.openapi import BYTES, JSON, PRIORITY, TIMEOUT, Operation
+from service.images import FEATURES, image_features
 from service.noise import MAX_SEED
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEED)]
@@ -121,3 +126,28 @@ GENERATE = Operation(
     body={JSON: GenerationRequest},
     answer={JSON: Generation},
 )
+
+
+def observed(
+    labels: Sequence[str],
+    classes: Sequence[int],
+    seed: int,
+    image_NHWC: NDArray[np.uint8],
+    prompt: str | None,
+) -> Observation:
+    """An answered request as feedback: a row a picture."""
+
+    def rows(wanted: frozenset[str]) -> list[Row]:
+        features = image_features(image_NHWC) if wanted.intersection(FEATURES) else {}
+        return [
+            {
+                "label": labels[index],
+                "prompt_chars": None if prompt is None else len(prompt),
+                "prompt": prompt,
+                **{name: float(value_N[row]) for name, value_N in features.items()},
+            }
+            for row, index in enumerate(classes)
+        ]
+
+    key = (repr(list(classes)).encode(), str(seed).encode())
+    return Observation(key, len(classes), image_NHWC.nbytes, rows)

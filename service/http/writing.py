@@ -20,7 +20,15 @@ from service.errors import (
     InvalidInputError,
     TooLargeError,
 )
-from service.http.completions import Choice, CompletionRequest, Envelope, event, usage
+from service.feedback import Observation
+from service.http.completions import (
+    Choice,
+    CompletionRequest,
+    Envelope,
+    event,
+    observation,
+    usage,
+)
 from service.http.events import within
 from service.noise import fresh_seed
 from service.sampling import SamplingParameters
@@ -140,6 +148,12 @@ class Completion:
     def body(self) -> dict[str, Any]:
         """The answer, once finished."""
         return self.envelope.body([choice.body() for choice in self.choices], self._usage())
+
+    def observed(self) -> Observation | None:
+        """The request as feedback, a row a choice; None unless every choice was written."""
+        if any(choice.finish_reason is None for choice in self.choices):
+            return None
+        return observation(self.choices)
 
     def headers(self) -> dict[str, str]:
         """Which version answers, and how long the first sequence waited, in milliseconds."""

@@ -25,6 +25,7 @@ from service.http.classifying import (
     Classification,
     Prediction,
     Score,
+    observed,
     parse_explain,
     parse_top_k,
     read_query,
@@ -114,6 +115,20 @@ class Cnn(Kind):
             "predictions": predictions,
         }
 
+    def keep(
+        self,
+        runtime: Runtime,
+        meter: RequestMeter,
+        files: Sequence[bytes],
+        images: Sequence[NDArray[np.uint8]],
+        answer: Answer,
+    ) -> None:
+        """Offer an answered request to the feedback."""
+        probability_NC = answer.outputs["probability"]
+        runtime.feedback.offer(
+            meter, self.manifest, observed, self.labels, files, images, probability_NC
+        )
+
     def _top(self, probability_C: NDArray[np.float32], top_k: int) -> list[Score]:
         """The likeliest classes; of equals the first."""
         if len(self.labels) > _MANY:
@@ -148,6 +163,7 @@ class Cnn(Kind):
                     answer = await cnn.classify(
                         images, explain=explain, deadline_s=deadline_s, priority=priority
                     )
+                cnn.keep(runtime, meter, files, images, answer)
                 return json_answer(cnn.describe(answer, top_k), headers=timing_headers(answer))
 
         return [Route("/v1/classify", framed("classify", classify), methods=["POST"])]
@@ -182,6 +198,7 @@ class Cnn(Kind):
                         priority=asking.priority,
                     )
                     meter.close("ok")
+                    cnn.keep(runtime, meter, files, decoded, answer)
                     return cnn.describe(answer, top_k)
             except BaseException as error:
                 meter.fail(error)

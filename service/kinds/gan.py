@@ -29,6 +29,7 @@ from service.http.drawing import (
     Generation,
     GenerationRequest,
     SampleRequest,
+    observed,
 )
 from service.http.exchange import (
     abandoned_on_disconnect,
@@ -145,6 +146,21 @@ class Gan(Kind):
             ],
         }
 
+    def keep(
+        self,
+        runtime: Runtime,
+        meter: RequestMeter,
+        classes: Sequence[int],
+        seed: int,
+        answer: Answer,
+        prompt: str | None = None,
+    ) -> None:
+        """Offer an answered request to the feedback."""
+        image_NHWC = answer.outputs["image"]
+        runtime.feedback.offer(
+            meter, self.manifest, observed, self.labels, classes, seed, image_NHWC, prompt
+        )
+
     @classmethod
     def routes(cls, runtime: Runtime) -> Sequence[Route]:
         """`POST /v1/sample` and OpenAI's `POST /v1/images/generations`."""
@@ -164,6 +180,7 @@ class Gan(Kind):
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
                     answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
+                    gan.keep(runtime, meter, classes, seed, answer)
                     image_NHWC = answer.outputs["image"]
                     headers = timing_headers(answer) | {
                         "x-model": gan.manifest.name,
@@ -194,6 +211,7 @@ class Gan(Kind):
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
                     answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
+                    gan.keep(runtime, meter, classes, seed, answer, asked.prompt)
                     gallery = await encode(
                         lambda: gan.gallery(answer.outputs["image"], classes, seed)
                     )
@@ -240,6 +258,7 @@ class Gan(Kind):
                         classes, used, deadline_s=asking.timeout_s, priority=asking.priority
                     )
                     meter.close("ok")
+                    gan.keep(runtime, meter, classes, used, answer)
                     return gan.gallery(answer.outputs["image"], classes, used)
             except BaseException as error:
                 meter.fail(error)

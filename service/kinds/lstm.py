@@ -189,6 +189,7 @@ class Lstm(Kind):
             meter.model = lstm.manifest.name
             job = lstm.begin(asked, settings, priority=priority_of(connection))
             stack.callback(job.cancel)
+            stack.callback(runtime.feedback.offer, meter, lstm.manifest, job.observed)
             return job
 
         async def completions(request: Request, meter: RequestMeter) -> Response:
@@ -289,6 +290,7 @@ class Lstm(Kind):
                     job = lstm.begin(asked, runtime.settings, priority=asking.priority)
                     try:
                         await job.finish(asking.timeout_s)
+                        runtime.feedback.offer(meter, lstm.manifest, job.observed)
                     finally:
                         job.cancel()
                     meter.close("ok")

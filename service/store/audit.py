@@ -14,7 +14,6 @@ from typing import Literal
 
 import msgspec
 
-from service.contract import SCHEMA_VERSION
 from service.errors import ContractError, StoreConflictError
 from service.store.home import NOTHING, Home
 
@@ -43,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     who: str
     note: str = ""
     previous_sha256: str = ""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
 
 
 _decoder = msgspec.json.Decoder(Entry)

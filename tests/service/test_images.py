@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import TooLargeError, TriptychError, UndecodableImageError
-from service.images import FORMATS, decode_image, encode_base64, encode_png, tile
+from service.images import (
+    FEATURES,
+    FORMATS,
+    decode_image,
+    encode_base64,
+    encode_png,
+    image_features,
+    tile,
+)
 from tests.pictures import bomb
 
 MAX_PIXELS = 1_000_000
@@ -242,3 +250,35 @@ def test_tiles_are_laid_row_by_row_on_white() -> None:
 
 def test_fewer_tiles_than_columns_make_one_row() -> None:
     assert tile(np.zeros((2, 3, 3, 3), np.uint8), columns=9, gap_px=0).shape == (3, 6, 3)
+
+
+def test_features_of_pictures() -> None:
+    grey = np.full((8, 8, 3), 51, np.uint8)
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    stripes = np.zeros((8, 8, 3), np.uint8)
+    stripes[:, ::2] = 255
+    found = image_features(np.stack([grey, red, stripes]))
+    expected = {
+        "brightness": [0.2, 0.299, 0.5],
+        "contrast": [0, 0, 0.5],
+        "red": [0.2, 1, 0.5],
+        "green": [0.2, 0, 0.5],
+        "blue": [0.2, 0, 0.5],
+        "saturation": [0, 1, 0],
+        "sharpness": [0, 0, 0.5],  # every step across is 1, every step down 0
+    }
+    assert tuple(found) == FEATURES
+    for name, values in expected.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], values, atol=1e-6)
+
+
+def test_features_of_a_picture_do_not_depend_on_its_company() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    together = image_features(images)
+    for row in range(5):
+        alone = image_features(images[row : row + 1])
+        for name in FEATURES:
+            np.testing.assert_allclose(alone[name][0], together[name][row], atol=1e-6)

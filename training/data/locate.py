@@ -10,12 +10,13 @@ from training.data.digest import hash_file
 from training.errors import DataError
 
 
-def locate(record: DataRecord, places: Iterable[Path]) -> str | None:
+def locate(record: DataRecord, places: Iterable[Path], *, option: str = "--data") -> str | None:
     """The path of the source that `record` describes; None stands for its official address.
 
     Args:
         record: what the model's manifest says of its data.
         places: files, or folders that are the data set or hold it.
+        option: of the command line, by which users name them.
 
     A file counts if its checksum is the record's, a folder if it has the source's name (whoever
     reads it compares the checksum). Raises DataError if nothing fits and the data have no address.
@@ -36,7 +37,7 @@ def locate(record: DataRecord, places: Iterable[Path]) -> str | None:
     looked = f"; looked in {', '.join(map(str, tried))}" if tried else ""
     raise DataError(
         f"the data {record.name!r} ({record.source}, sha256 {record.sha256}) are not here{looked}: "
-        "name the file, or a folder that holds it, with --data"
+        f"name the file, or a folder that holds it, with {option}"
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract import DataRecord
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -33,3 +35,5 @@ class ImageData:
     """What is known of the terms of use; empty for data that users bring."""
     original_sizes: NDArray[np.int32] | None = None
     """[N, 2]: width and height in pixels before fitting, training images first, then test."""
+    parts: tuple[DataRecord, ...] = ()
+    """What these were joined of: a data set, then what was added to its training split."""

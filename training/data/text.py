@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.contract import DataRecord
 from training.data.digest import hash_bytes, hash_listing
 from training.data.download import fetch
 from training.errors import DataError
@@ -37,6 +38,8 @@ class TextData:
     """The distinct characters of the whole text, sorted."""
     license: str = ""
     """What is known of the terms of use; empty for data that users bring."""
+    parts: tuple[DataRecord, ...] = ()
+    """What these were joined of: a data set, then what was added to its training split."""
 
 
 def load_text(source: str | None, *, cache_dir: Path) -> TextData:
@@ -55,7 +58,7 @@ def load_text(source: str | None, *, cache_dir: Path) -> TextData:
     else:
         path = Path(source).expanduser()
     if path.is_dir():
-        texts, sha256 = _read_folder(path)
+        texts, sha256 = read_folder(path)
     elif path.is_file():
         content = _read(path)
         texts, sha256 = [_decode(content, path)], hash_bytes(content)
@@ -85,7 +88,11 @@ def load_text(source: str | None, *, cache_dir: Path) -> TextData:
     )
 
 
-def _read_folder(folder: Path) -> tuple[list[str], str]:
+def read_folder(folder: Path) -> tuple[list[str], str]:
+    """The texts of a folder's files, in the order of their paths, and their checksum.
+
+    Raises DataError if there is none, or one is not UTF-8.
+    """
     files = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")

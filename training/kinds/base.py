@@ -21,7 +21,11 @@ from service.contract import DataRecord, TensorSpec
 from training.card import Figure, Sample, Section
 from training.config import KindConfig
 from training.data.describe import Description
+from training.data.locate import locate
+from training.drift.check import Check
+from training.errors import DataError
 from training.gate import Rule
+from training.measures.drift import Limits, Profile
 from training.plots.curves import Panel
 from training.quantise.choice import Demand
 from training.search.space import Dimension
@@ -126,6 +130,53 @@ class Kind(ABC, Generic[ConfigT, DataT]):
     @abstractmethod
     def describe(self, data: DataT, out_dir: Path) -> Description:
         """A look at the data: text to print; plots go to `out_dir`."""
+
+    def profile(self, data: DataT) -> Profile:
+        """The training split as live traffic is compared with it."""
+        raise DataError(f"drift of a {self.name} is not measured")
+
+    def check_new(
+        self, data: DataT, folder: Path, limits: Limits
+    ) -> tuple[Check, Profile, Profile]:
+        """Whether new labelled data fit; and the profiles (training split, new) behind that.
+
+        Raises DataError if they cannot be read.
+        """
+        raise DataError(f"a {self.name} takes no new data")
+
+    def join(self, data: DataT, folder: Path) -> tuple[DataT, int]:
+        """The data with new ones in their training split; and how many examples were left out,
+        being held out for tests already.
+
+        Raises DataError if they cannot be read, or do not fit.
+        """
+        raise DataError(f"a {self.name} takes no new data")
+
+    def load_recorded(
+        self,
+        record: DataRecord,
+        places: Iterable[Path],
+        cache_dir: Path,
+        *,
+        option: str = "--data",
+    ) -> DataT:
+        """The data that a manifest names, found among `places` (files, folders that hold them).
+
+        Raises DataError if they are not there (`option` names them), or are others.
+        """
+        places, first = list(places), record.parts[0] if record.parts else record
+        data = self.load_data(locate(first, places, option=option), cache_dir)
+        for part in record.parts[1:]:
+            source = locate(part, places, option=option)
+            assert source is not None  # new data have no official address
+            data, _ = self.join(data, Path(source))
+        found = self.record(data)
+        if found.sha256 != record.sha256:
+            raise DataError(
+                f"the model was trained on data of sha256 {record.sha256}; {found.source} has "
+                f"{found.sha256}"
+            )
+        return data
 
     @abstractmethod
     def task(self, config: ConfigT, data: DataT, device: torch.device) -> Task:

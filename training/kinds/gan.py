@@ -12,14 +12,18 @@ import torch
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
+from training.data.addition import join_images, read_new_images
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
 from training.data.sets import ImageData
+from training.drift.check import Check, check_images
+from training.drift.profile import profile_classes
 from training.gallery import appoint, ask, hang
 from training.gate import Rule
 from training.gauge import Gauge
 from training.judge import Judge
 from training.kinds.base import About, Arrays, Evaluation, Export, Kind
+from training.measures.drift import Limits, Profile
 from training.networks.dcgan import fold_transposed_norms
 from training.networks.projgan import fold_conditional_norms
 from training.networks.served import ServedGenerator
@@ -101,11 +105,27 @@ class Gan(Kind[GanConfig, ImageData]):
             sha256=data.sha256,
             license=data.license,
             examples={"train": len(data.train.labels), "test": len(data.test.labels)},
+            parts=data.parts,
         )
 
     def describe(self, data: ImageData, out_dir: Path) -> Description:
         """Counts, channels, sizes, examples."""
         return describe_images(data, out_dir)
+
+    def profile(self, data: ImageData) -> Profile:
+        """Classes; the pictures are drawn here, and tell nothing of who asks."""
+        return profile_classes(data.train.labels, data.classes)
+
+    def check_new(
+        self, data: ImageData, folder: Path, limits: Limits
+    ) -> tuple[Check, Profile, Profile]:
+        """Classes, their balance, features of the images."""
+        size = data.train.images.shape[1]
+        return check_images(read_new_images(folder, size=size), data, limits)
+
+    def join(self, data: ImageData, folder: Path) -> tuple[ImageData, int]:
+        """Images of test images' pixels are left out."""
+        return join_images(data, read_new_images(folder, size=data.train.images.shape[1]))
 
     def task(self, config: GanConfig, data: ImageData, device: torch.device) -> GanTask:
         """Ready to be fitted."""

@@ -14,10 +14,14 @@ from torch import nn
 
 from service.contract import DataRecord, TensorSpec
 from training.card import Figure, Sample
+from training.data.addition import join_text, read_new_text
 from training.data.describe import Description, describe_text
 from training.data.text import TextData, load_text
+from training.drift.check import Check, check_text
+from training.drift.profile import profile_text
 from training.gate import Rule
 from training.kinds.base import About, Arrays, Evaluation, Export, Kind
+from training.measures.drift import Limits, Profile
 from training.measures.text import nats_to_bits, perplexity
 from training.networks.charlstm import CharLstm
 from training.plots.curves import Panel, plot_loss_by_position
@@ -94,11 +98,26 @@ class Lstm(Kind[LstmConfig, TextData]):
             sha256=data.sha256,
             license=data.license,
             examples={"train": len(data.train), "val": len(data.val)},
+            parts=data.parts,
         )
 
     def describe(self, data: TextData, out_dir: Path) -> Description:
         """Characters, words and lines."""
         return describe_text(data, out_dir)
+
+    def profile(self, data: TextData) -> Profile:
+        """How often each character comes."""
+        return profile_text(data.train)
+
+    def check_new(
+        self, data: TextData, folder: Path, limits: Limits
+    ) -> tuple[Check, Profile, Profile]:
+        """Characters: whether they are known, and how often they come."""
+        return check_text(read_new_text(folder), data, limits)
+
+    def join(self, data: TextData, folder: Path) -> tuple[TextData, int]:
+        """Long paragraphs that the held-out text contains are left out."""
+        return join_text(data, read_new_text(folder))
 
     def task(self, config: LstmConfig, data: TextData, device: torch.device) -> LstmTask:
         """Ready to be fitted."""
