@@ -25,8 +25,8 @@ from service.lanes import Lanes
 from service.metrics import ModelMetrics
 from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
 
-Witness = Callable[[Arrays, Arrays], None]
-"""Told of the inputs and outputs of every request that was answered."""
+Witness = Callable[[Arrays, "Answer"], None]
+"""Told of the inputs and the answer of every request that was answered."""
 Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 
 _BRIEF_S = 0.002
@@ -158,7 +158,7 @@ class Batcher:
         if key is not None:
             self._keep(key, answer.outputs)
         if self.witness is not None and witnessed:
-            self.witness(inputs, answer.outputs)
+            self.witness(inputs, answer)
         return answer
 
     def _keep(self, key: Hashable, outputs: Arrays) -> None:

@@ -12,16 +12,13 @@ import logging
 import os
 import random
 import socket
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
-from numpy.typing import NDArray
 
 from service import metrics
-from service.batcher import Witness
+from service.batcher import Answer, Witness
 from service.errors import ContractError, TriptychError
 from service.lease import Served
 from service.request_key import request_key
@@ -102,7 +99,8 @@ class Contest:
         failed = error is not None and not (isinstance(error, TriptychError) and error.status < 500)
         side: Side = "candidate" if served is self.candidate else "incumbent"
         tally = self.scores.candidate if side == "candidate" else self.scores.incumbent
-        tally.add(latency_s, failed=failed)
+        if self.trial.mode == "canary":
+            tally.add(latency_s, failed=failed)
         self._changed = True
         metrics.TRIAL_REQUESTS.labels(self._name, side, "error" if failed else "ok").inc()
 
@@ -111,28 +109,27 @@ class Contest:
     def _witness(self, side: Side) -> Witness:
         """What a batcher calls with the inputs and outputs of every request it answered."""
 
-        def witness(inputs: Arrays, outputs: Arrays) -> None:
+        def witness(inputs: Arrays, answer: Answer) -> None:
             wanted = self.incumbent.engine.compared
-            if wanted not in outputs or len(self._comparing) >= _MOST_COMPARING:
+            if wanted not in answer.outputs or len(self._comparing) >= _MOST_COMPARING:
                 return
             if self.trial.mode == "shadow":
                 if side == "candidate" or not self._falls_to_candidate():
                     return
             elif side == "incumbent":
                 return
-            task = asyncio.create_task(self._compare(side, inputs, outputs[wanted], wanted))
+            task = asyncio.create_task(self._compare(side, inputs, answer, wanted))
             self._comparing.add(task)
             task.add_done_callback(self._comparing.discard)
 
         return witness
 
-    async def _compare(self, side: Side, inputs: Arrays, mine: NDArray[Any], wanted: str) -> None:
+    async def _compare(self, side: Side, inputs: Arrays, first: Answer, wanted: str) -> None:
         """Run the same inputs through the other version, when there is room, and compare."""
         other = self.incumbent if side == "candidate" else self.candidate
         batcher = other.engine.batcher
-        start_s = time.perf_counter()
         try:
-            answer = await batcher.submit(
+            second = await batcher.submit(
                 inputs, (wanted,), timeout_s=10.0, priority=_WHEN_THERE_IS_ROOM, witnessed=False
             )
         except TriptychError:  # no room; or the inputs are not ones it takes
@@ -142,10 +139,12 @@ class Contest:
             self.scores.failed_comparisons += other is self.candidate
             self._changed = True
             return
+        mine, theirs = (first, second) if side == "candidate" else (second, first)
         if self.trial.mode == "shadow":
-            self.scores.candidate.add(time.perf_counter() - start_s, failed=False)
-        theirs = answer.outputs[wanted]
-        candidate, incumbent = (mine, theirs) if side == "candidate" else (theirs, mine)
+            # Of a copy the graph's own time counts: it waits for room, which a request does not.
+            self.scores.candidate.add(mine.inference_s, failed=False)
+            self.scores.incumbent.add(theirs.inference_s, failed=False)
+        candidate, incumbent = mine.outputs[wanted], theirs.outputs[wanted]
         rows = len(candidate)
         alike, confidence, usual = self.incumbent.engine.compare(candidate, incumbent)
         self.scores.compared_rows += rows

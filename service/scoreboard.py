@@ -34,7 +34,11 @@ class Tally(msgspec.Struct):
         if failed:
             self.errors += 1
         else:
-            self.latency_counts[bisect.bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+            self.time(latency_s)
+
+    def time(self, latency_s: float) -> None:
+        """Count a time alone."""
+        self.latency_counts[bisect.bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 
     def quantile_s(self, share: float) -> float:
         """The latency that `share` of the requests stayed below, to within 15 %; NaN of none."""

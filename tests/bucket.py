@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import obstore
 from obstore.store import S3Store
@@ -75,3 +78,64 @@ def raw(location: str, variables: dict[str, str]) -> S3Store:
 def keys(store: S3Store) -> list[str]:
     """Everything in it, sorted."""
     return sorted(one["path"] for page in obstore.list(store) for one in page)
+
+
+class Unreliable:
+    """A way to a server that can be told to fail: passes bytes through, hangs, or answers 500."""
+
+    def __init__(self, target: str) -> None:
+        self.mode: Literal["through", "hang", "500"] = "through"
+        host, _, port = target.removeprefix("http://").partition(":")
+        self._target = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def set(self, mode: Literal["through", "hang", "500"]) -> None:
+        """Fail so from now on; connections that are open end, as behind a balancer."""
+        self.mode = mode
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.set("hang")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        if self.mode == "hang":
+            return
+        if self.mode == "500":
+            with contextlib.suppress(OSError):
+                client.recv(65536)
+                client.sendall(
+                    b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                )
+                client.close()
+            return
+        server = socket.create_connection(self._target)
+        self._open.append(server)
+        for one, other in ((client, server), (server, client)):
+            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for one in (source, sink):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+            one.close()
