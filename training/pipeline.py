@@ -288,7 +288,9 @@ class Pipeline:
         return verdict
 
     def publish(self) -> Path:
-        """Write card and manifest, and make the candidate the served version."""
+        """Write card and manifest, and make the candidate the served version, in place of the one
+        that the gate compared it with; raises PublishError if another is served by now.
+        """
         graph = verified_variants(self.run).check(self.run.candidate)
         complete(
             self.run,
@@ -299,7 +301,12 @@ class Pipeline:
             variants=verified_variants(self.run),
             evaluation=evaluation_of(self.run, graph),
         )
-        folder = publish(self.run.candidate, self.options.store, self.run.record.model)
+        folder = publish(
+            self.run.candidate,
+            self.options.store,
+            self.run.record.model,
+            instead_of=self.run.was_read("gate").get("served"),
+        )
         self.say(f"published {folder}")
         return folder
 

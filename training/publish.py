@@ -46,12 +46,15 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
-def publish(candidate_dir: Path, store: Path | str, name: str) -> Path:
+def publish(
+    candidate_dir: Path, store: Path | str, name: str, *, instead_of: str | None = None
+) -> Path:
     """Publish the candidate folder as the served version of model `name`; return a folder of this
     machine that holds it, read back from the store and verified.
 
     The version before it stays, for rolling back; the oldest are removed. With a key in
-    `TRIPTYCH_SIGNING_KEY` the manifest is signed.
+    `TRIPTYCH_SIGNING_KEY` the manifest is signed. `instead_of` is the version that must be served
+    until then, "" for none; None takes any.
 
     Raises:
         ContractError: the manifest is malformed.
@@ -71,7 +74,7 @@ def publish(candidate_dir: Path, store: Path | str, name: str) -> Path:
         (candidate_dir / SIGNATURE_FILE).write_bytes(signature)
     home = Store(store)
     try:
-        version = Publisher(home).publish(candidate_dir, name)
+        version = Publisher(home).publish(candidate_dir, name, instead_of=instead_of)
     except StoreConflictError as error:
         if error.message.endswith("is there already"):
             raise PublishError(

@@ -152,6 +152,13 @@ class Run:
         except (FitError, OSError, KeyError):
             return False
 
+    def was_read(self, step: str) -> dict[str, str]:
+        """What a step that is done had read, as `is_done` compares it."""
+        reads: dict[str, str] = msgspec.json.decode((self.folder / f"{step}.json").read_bytes())[
+            "reads"
+        ]
+        return reads
+
     def read(self, step: str, type_: type[ResultT], command: str) -> ResultT:
         """Read a step's result; raises FitError if `command` has to be run first, or again."""
         path = self.folder / f"{step}.json"

@@ -121,9 +121,14 @@ class FolderHome(Home):
 
     def sweep(self, name: str, *, older_than_s: float = 0.0) -> list[str]:
         """As `Home.sweep`. Whoever holds the lock knows that no publisher is at work."""
-        model_dir, swept = self.root / name, []
+        model_dir = self.root / name
         if not model_dir.is_dir():
             return []
+        with _locked(model_dir):
+            return self._clear(model_dir)
+
+    def _clear(self, model_dir: Path) -> list[str]:
+        swept = []
         for path in sorted((*model_dir.iterdir(), *model_dir.glob(f".*/{_PARTIAL}*"))):
             if path.name.startswith((_STAGING, _RETIRED)):
                 shutil.rmtree(path, ignore_errors=True)
@@ -140,7 +145,7 @@ class FolderHome(Home):
         model_dir = self.root / name
         model_dir.mkdir(parents=True, exist_ok=True)
         with _locked(model_dir):
-            self.sweep(name)
+            self._clear(model_dir)
             yield
 
     @property

@@ -34,8 +34,17 @@ class Publisher:
     who: str = ""
     keep: int = KEEP_VERSIONS
 
-    def publish(self, folder: Path, name: str, *, note: str = "") -> str:
+    def publish(
+        self, folder: Path, name: str, *, instead_of: str | None = None, note: str = ""
+    ) -> str:
         """Place a complete, sealed folder as a version and make it the served one.
+
+        Args:
+            folder: holds the manifest and every file that it lists.
+            name: the model.
+            instead_of: the version that must be served until then, "" for none: what the decision
+                to publish was made on. None takes any.
+            note: for the log.
 
         Raises:
             StoreConflictError: the version exists, or CURRENT was replaced while this one was
@@ -47,6 +56,12 @@ class Publisher:
         version, current = manifest.version, f"{check_name(name)}/{CURRENT_FILE}"
         with home.alone(name):
             before = home.read(current)
+            served = before.content.decode("utf-8", "replace").strip() if before else ""
+            if instead_of is not None and served != instead_of:
+                raise StoreConflictError(
+                    f"{name} serves {served or 'nothing'} by now, and {version} was held against "
+                    f"{instead_of or 'nothing'}: judge it again"
+                )
             files = [*manifest.files, MANIFEST_FILE]
             if (folder / SIGNATURE_FILE).is_file():
                 files.append(SIGNATURE_FILE)
@@ -212,6 +227,6 @@ class Publisher:
 
     def sweep(self, name: str, *, older_than_s: float = ABANDONED_S) -> list[str]:
         """Remove what publishers that died have left, and versions beyond `keep`."""
+        swept = self.store.home.sweep(name, older_than_s=older_than_s)
         with self.store.home.alone(name):
-            swept = self.store.home.sweep(name, older_than_s=older_than_s)
             return swept + [f"{name}/{version}" for version in self.retire(name)]

@@ -135,6 +135,18 @@ def test_of_two_publishers_that_decided_on_the_same_version_one_wins(
     assert sorted(outcomes) == ["lost", "won"]
 
 
+def test_what_was_held_against_another_version_is_not_published(
+    home: Home, publish: Callable[[str], None], tmp_path: Path
+) -> None:
+    publish("v1")
+    candidate = make_candidate(tmp_path / "run", NAME, "v2")
+    for judged in ("", "v0"):
+        with pytest.raises(StoreConflictError, match="serves v1 by now"):
+            Publisher(Store(home)).publish(candidate, NAME, instead_of=judged)
+    assert Store(home).versions(NAME) == ["v1"]
+    assert Publisher(Store(home)).publish(candidate, NAME, instead_of="v1") == "v2"
+
+
 def test_rolling_back_goes_to_the_version_served_before(
     home: Home, publish: Callable[[str], None]
 ) -> None:
