@@ -50,6 +50,10 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
     "threads": 0,
     "judge": None,
+    "canary": None,
+    "shadow": None,
+    "window": DEFAULT_WINDOW_S,
+    "requests": DEFAULT_REQUESTS,
     "baseline": None,
     "precision": "auto",
     "allow_slower": None,
@@ -90,6 +94,8 @@ def build_parser(
             )
         if name in ("run", "quantise", "evaluate"):
             _add_judge(command)
+        if name in ("run", "publish"):
+            _add_trial(command)
         if name in ("run", "gate"):
             command.add_argument(
                 "--floor",
@@ -145,25 +151,27 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument("--version", help="to show, compare, promote or go back to")
     command.add_argument("--against", help="diff: the other version (default: the served one)")
+    _add_trial(command)
+    command.add_argument("--keep", type=int, default=KEEP_VERSIONS, help="sweep: versions kept")
+    command.add_argument("--note", default="", help="why, for the log")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_trial(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--canary",
         type=_share,
         metavar="SHARE",
-        help="promote: answer this share of requests first, 0.05 or 5%%; the version is promoted "
+        help="answer this share of requests first, 0.05 or 5%%; the version is promoted "
         "when the window has passed well, and taken back when it has not",
     )
+    command.add_argument("--shadow", type=_share, metavar="SHARE", help="copies of requests alone")
     command.add_argument(
-        "--shadow", type=_share, metavar="SHARE", help="promote: copies of requests alone"
+        "--window", type=float, default=DEFAULTS["window"], metavar="SECONDS", help="of the trial"
     )
     command.add_argument(
-        "--window", type=float, default=DEFAULT_WINDOW_S, metavar="SECONDS", help="of the trial"
+        "--requests", type=int, default=DEFAULTS["requests"], help="that the trial must have seen"
     )
-    command.add_argument(
-        "--requests", type=int, default=DEFAULT_REQUESTS, help="that the trial must have seen"
-    )
-    command.add_argument("--keep", type=int, default=KEEP_VERSIONS, help="sweep: versions kept")
-    command.add_argument("--note", default="", help="why, for the log")
-    command.add_argument("--json", action="store_true", help="for programs")
 
 
 def _share(text: str) -> float:

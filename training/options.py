@@ -9,7 +9,18 @@ from pathlib import Path
 import torch
 
 from service.contract import WantedPrecision
+from service.store.trial import Mode
 from training.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """A share of the requests, or copies of them, before it gets all."""
+
+    mode: Mode
+    share: float
+    window_s: float
+    least_requests: int
 
 
 @dataclass(frozen=True)
@@ -32,5 +43,7 @@ class Options:
     """Metrics whose floor differs from the kind's own."""
     allowed_losses: Mapping[str, float] = field(default_factory=dict)
     """Metrics that may be so much worse than the served version's though a test is sure of it."""
+    trial: TrialOptions | None = None
+    """How the version is put on trial when it is published; None serves it at once."""
     ceilings: Mapping[str, float] = field(default_factory=dict)
     """Costs, as multiples of the served version's, whose ceiling differs from the usual one."""

@@ -46,7 +46,7 @@ from training.precision import describe_hardware
 from training.private import PrivateTask, guard
 from training.proved import evaluation_of, verified_graph, verified_variants
 from training.provenance import code_revision, library_versions
-from training.publish import publish, version_folder
+from training.publish import begin_trial, publish, version_folder
 from training.quantise.choice import explain_choice
 from training.quantise.variants import Variants, compare_variants, float32_alone
 from training.report import write_report
@@ -306,8 +306,12 @@ class Pipeline:
             self.options.store,
             self.run.record.model,
             instead_of=self.run.was_read("gate").get("served"),
+            serve=self.options.trial is None,
         )
         self.say(f"published {folder}")
+        if self.options.trial is not None:
+            name = self.run.record.model
+            self.say(begin_trial(self.options.store, name, folder.name, self.options.trial))
         return folder
 
     def partner(self) -> Path | None:

@@ -24,7 +24,9 @@ from service.store import Store
 from service.store.publisher import Publisher
 from service.store.signature import SIGNATURE_FILE, sign
 from service.store.store import check_files
+from service.store.trial import describe_trial
 from training.errors import PublishError
+from training.options import TrialOptions
 
 SIGNING_KEY = "TRIPTYCH_SIGNING_KEY"
 """The variable that names the private key which signs what is published; a PEM file."""
@@ -47,14 +49,19 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def publish(
-    candidate_dir: Path, store: Path | str, name: str, *, instead_of: str | None = None
+    candidate_dir: Path,
+    store: Path | str,
+    name: str,
+    *,
+    instead_of: str | None = None,
+    serve: bool = True,
 ) -> Path:
     """Publish the candidate folder as the served version of model `name`; return a folder of this
     machine that holds it, read back from the store and verified.
 
     The version before it stays, for rolling back; the oldest are removed. With a key in
     `TRIPTYCH_SIGNING_KEY` the manifest is signed. `instead_of` is the version that must be served
-    until then, "" for none; None takes any.
+    until then, "" for none; None takes any. `serve` False leaves it in the store for a trial.
 
     Raises:
         ContractError: the manifest is malformed.
@@ -74,7 +81,7 @@ def publish(
         (candidate_dir / SIGNATURE_FILE).write_bytes(signature)
     home = Store(store)
     try:
-        version = Publisher(home).publish(candidate_dir, name, instead_of=instead_of)
+        version = Publisher(home).publish(candidate_dir, name, instead_of=instead_of, serve=serve)
     except StoreConflictError as error:
         if error.message.endswith("is there already"):
             raise PublishError(
@@ -84,6 +91,25 @@ def publish(
         raise PublishError(error.message) from error
     home.verified(name, version)
     return home.folder(name, version)
+
+
+def begin_trial(store: Path | str, name: str, version: str, wanted: TrialOptions) -> str:
+    """Put a version that was published for it on trial; returns what to tell.
+
+    Raises as `Publisher.start_trial`.
+    """
+    reader = Store(store)
+    if reader.current(name) == version:
+        return f"{name} served nothing before: {version} is served, and there is no trial"
+    trial = Publisher(reader).start_trial(
+        name,
+        version,
+        wanted.mode,
+        share=wanted.share,
+        window_s=wanted.window_s,
+        least_requests=wanted.least_requests,
+    )
+    return describe_trial(name, trial)
 
 
 def set_current(store: Path | str, name: str, version: str) -> None:

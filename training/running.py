@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from service.contract import MANIFEST_FILE, decode_manifest
 from service.errors import TriptychError
+from service.store.trial import Mode
 from training.arguments import STARTING, resume_command
 from training.demands import rules, served_version
 from training.distributed import Ranks, meet
@@ -25,7 +27,7 @@ from training.errors import (
 )
 from training.lock import alone
 from training.loop import InterruptedFitError
-from training.options import Options
+from training.options import Options, TrialOptions
 from training.outcome import Outcome, State, clear_outcome, read_outcome, write_outcome
 from training.pipeline import Pipeline
 from training.request import (
@@ -105,6 +107,21 @@ def _options(arguments: argparse.Namespace, ranks: Ranks) -> Options:
         floors=numbers("--floor", getattr(arguments, "floor", [])),
         allowed_losses=numbers("--allow-worse", getattr(arguments, "allow_worse", [])),
         ceilings=ceilings,
+        trial=_trial(arguments),
+    )
+
+
+def _trial(arguments: argparse.Namespace) -> TrialOptions | None:
+    modes: dict[Mode, float | None] = {
+        "canary": getattr(arguments, "canary", None),
+        "shadow": getattr(arguments, "shadow", None),
+    }
+    wanted = [(mode, share) for mode, share in modes.items() if share is not None]
+    if len(wanted) > 1:
+        raise ConfigError("--canary and --shadow are one or the other", field="shadow")
+    return next(
+        (TrialOptions(mode, share, arguments.window, arguments.requests) for mode, share in wanted),
+        None,
     )
 
 
@@ -198,9 +215,8 @@ def _ending(pipeline: Pipeline, arguments: argparse.Namespace, ranks: Ranks) -> 
             words += f"\nto go on: {resume_command(arguments)}"
         raise FailedRunError(words) from error
     if pipeline.step == "publish":
-        served = served_version(pipeline.run.record, pipeline.options)
-        assert served is not None, "it was published"
-        leave("published", version=served.version)
+        path = pipeline.run.candidate / MANIFEST_FILE
+        leave("published", version=decode_manifest(path.read_bytes()).version)
 
 
 def _describe(error: Exception) -> str:

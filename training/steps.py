@@ -16,6 +16,7 @@ import msgspec
 
 from service.contract import GRAPH_FILE, MANIFEST_FILE, Gate, decode_manifest, digest_file
 from service.errors import ContractError
+from service.store import Store
 from training.demands import ceilings, rules
 from training.partners import baseline_folder
 from training.proved import served_graph
@@ -94,8 +95,13 @@ def _is_published(pipeline: Pipeline) -> bool:
         manifest = decode_manifest(path.read_bytes(), where=str(path))
     except (OSError, ContractError):
         return False
-    served = served_manifest(pipeline.options.store, pipeline.run.record.model)
-    return served is not None and msgspec.json.encode(served) == msgspec.json.encode(manifest)
+    store, name = Store(pipeline.options.store), pipeline.run.record.model
+    try:
+        version = manifest.version if pipeline.options.trial is not None else store.current(name)
+        there = store.manifest(name, version)
+    except ContractError:
+        return False
+    return msgspec.json.encode(there) == msgspec.json.encode(manifest)
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,7 @@ from service.session import Session
 from service.store import Store
 from service.store.audit import Audit
 from service.store.publisher import Publisher
-from service.store.trial import Mode, Trial, read_trial
+from service.store.trial import Mode, Trial, describe_trial, read_trial
 from training.errors import ConfigError, StoreError
 
 DEFAULT_WINDOW_S = 600.0
@@ -143,11 +143,7 @@ def _promote(store: Store, arguments: argparse.Namespace) -> str:
             window_s=arguments.window,
             least_requests=arguments.requests,
         )
-        return (
-            f"{name}: {version} is on trial against {trial.against} as a {mode} with "
-            f"{share:.3g} of the requests, for {trial.window_s:g} s and "
-            f"{trial.least_requests} requests at least"
-        )
+        return describe_trial(name, trial)
     publisher.promote(name, version, note=arguments.note)
     return f"{name} serves {version}"
 

@@ -20,6 +20,7 @@ from service.store.home import NOTHING, Home
 AUDIT_FOLDER = ".audit"
 
 Action = Literal[
+    "placed",
     "published",
     "promoted",
     "rolled back",

@@ -35,7 +35,13 @@ class Publisher:
     keep: int = KEEP_VERSIONS
 
     def publish(
-        self, folder: Path, name: str, *, instead_of: str | None = None, note: str = ""
+        self,
+        folder: Path,
+        name: str,
+        *,
+        instead_of: str | None = None,
+        serve: bool = True,
+        note: str = "",
     ) -> str:
         """Place a complete, sealed folder as a version and make it the served one.
 
@@ -44,6 +50,7 @@ class Publisher:
             name: the model.
             instead_of: the version that must be served until then, "" for none: what the decision
                 to publish was made on. None takes any.
+            serve: False leaves it there for a trial, unless nothing is served yet.
             note: for the log.
 
         Raises:
@@ -67,8 +74,11 @@ class Publisher:
                 files.append(SIGNATURE_FILE)
             if not self._is_unfinished(name, version, raw):
                 home.place(name, version, folder, files)
-            self._replace_current(name, version, before, "published", note)
-            self.retire(name)
+            if serve or before is None:
+                self._replace_current(name, version, before, "published", note)
+                self.retire(name)
+            else:
+                Audit(home, name).add("placed", version, before=served, who=self.who, note=note)
         return version
 
     def _is_unfinished(self, name: str, version: str, manifest: bytes) -> bool:

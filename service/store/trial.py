@@ -73,6 +73,15 @@ def new_trial(
     )
 
 
+def describe_trial(name: str, trial: Trial) -> str:
+    """What is going on, in a line."""
+    return (
+        f"{name}: {trial.version} is on trial against {trial.against} as a {trial.mode} with "
+        f"{trial.share:.3g} of the requests, for {trial.window_s:g} s and "
+        f"{trial.least_requests} requests at least"
+    )
+
+
 def trial_key(name: str) -> str:
     """Where a model's trial is written down."""
     return f"{name}/{TRIAL_FILE}"

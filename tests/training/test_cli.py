@@ -17,6 +17,8 @@ import torch
 
 from service.contract import decode_manifest
 from service.session import Session
+from service.store import Store
+from service.store.trial import read_trial
 from tests.training.conformance import case
 from training.cli import main
 from training.kinds import kinds
@@ -122,6 +124,29 @@ def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
     manifest = served_manifest(desk.store, "shakespeare")
     assert manifest is not None
     assert manifest.training.seed == 3
+
+
+def test_a_run_may_put_its_version_on_trial(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*desk.lenient("lstm"), "--canary", "5%", "--window", "60", "--requests", "7"]
+    assert desk.start("run", "lstm", *words) == 0
+    assert "there is no trial" in capsys.readouterr().out, "nothing was served before"
+    store = Store(desk.store)
+    first = store.current("shakespeare")
+    costs = ["--allow-slower", "9", "--allow-worse", "val_loss_nats=9"]
+    assert desk.start("run", "lstm", "--seed", "2", *costs, *words) == 0
+    assert store.current("shakespeare") == first
+    trial, _ = read_trial(store.home, "shakespeare")
+    assert trial is not None
+    assert (trial.share, trial.window_s, trial.least_requests) == (0.05, 60.0, 7)
+    assert trial.against == first
+    assert trial.version in store.versions("shakespeare")
+    assert store.verified("shakespeare", trial.version).training.seed == 2
+    runs = sorted((desk.runs / "shakespeare").iterdir())
+    outcome = json.loads((runs[-1] / "outcome.json").read_text())
+    assert (outcome["state"], outcome["version"]) == ("published", trial.version)
+    assert desk.start("run", "lstm", *words, "--shadow", "1") == 2
 
 
 def test_a_run_begins_with_the_weights_of_another_and_says_so(desk: Desk) -> None:
