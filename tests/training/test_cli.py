@@ -126,9 +126,7 @@ def test_each_step_alone_leads_to_the_same_place(desk: Desk) -> None:
     assert manifest.training.seed == 3
 
 
-def test_a_run_may_put_its_version_on_trial(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_may_put_its_version_on_trial(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*desk.lenient("lstm"), "--canary", "5%", "--window", "60", "--requests", "7"]
     assert desk.start("run", "lstm", *words) == 0
     assert "there is no trial" in capsys.readouterr().out, "nothing was served before"
