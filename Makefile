@@ -41,7 +41,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain search evaluate bench bench-peers quantised plane private profile figures load image clean
+.PHONY: help serve test check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ private: $(DEV)/ready ## what private training costs, into docs/private.md (PRIV
 evaluate: $(DEV)/ready ## measure the published models again and compare with their manifests (DATA_DIR)
 	$(DEV)/bin/triptych-train reproduce --store $(STORE) \
 		$(if $(DATA_DIR),--data $(DATA_DIR)) $(EVALUATE_ARGS)
+
+bench-swap: $(DEV)/ready ## how long a swap takes, and what it adds to latency
+	$(DEV)/bin/python -m tests.bench.swaps --store $(STORE) $(BENCH_ARGS)
 
 quantised: $(DEV)/ready ## int8 beside float32: what it loses, how much faster it is, that rows do not mix (DATA_DIR)
 	$(DEV)/bin/python -m tests.bench.quantised --store $(STORE) $(if $(DATA_DIR),--data $(DATA_DIR))
