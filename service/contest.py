@@ -26,7 +26,7 @@ from service.scoreboard import Scores, Side, find_fault
 from service.store import Store
 from service.store.home import Blob
 from service.store.publisher import Publisher
-from service.store.trial import Trial
+from service.store.trial import Trial, scores_folder
 from service.waiting import Arrays
 
 log = logging.getLogger("triptych.contest")
@@ -54,7 +54,7 @@ class Contest:
         self.trial, self.incumbent, self.candidate = trial, incumbent, candidate
         self.scores = Scores()
         self._store, self._name, self._blob = store, name, blob
-        self._folder = f"{name}/.trial"
+        self._folder = scores_folder(name)
         # A name of its own for every worker and trial: scores are counted once.
         begun = hashlib.sha256(blob.content).hexdigest()[:12]
         self._prefix = f"{begun}-"

@@ -268,7 +268,7 @@ class Registry:
         """Begin the trial that the store tells of, or end the one that it no longer does."""
         trial, blob = await self._in_thread(read_trial, self._store.home, name)
         served, contest = self._served[name], self._contests.get(name)
-        if contest is not None and contest.trial == trial:
+        if contest is not None and contest.trial == trial and contest.incumbent is served:
             return
         if contest is not None:
             self._contests.pop(name).end()

@@ -114,6 +114,10 @@ class BucketHome(Home):
         names = {path.rstrip("/").rpartition("/")[2] for path in paths}
         return sorted(name for name in names if not name.startswith("."))
 
+    def clear(self, folder: str) -> None:
+        """As `Home.clear`."""
+        self._delete([f"{folder}/{entry}" for entry in self.entries(folder)])
+
     # --- versions ---------------------------------------------------------------------------
 
     def names(self) -> list[str] | None:

@@ -71,6 +71,11 @@ class FolderHome(Home):
             return []
         return sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
 
+    def clear(self, folder: str) -> None:
+        """As `Home.clear`."""
+        for entry in self.entries(folder):
+            (self.root / folder / entry).unlink(missing_ok=True)
+
     def names(self) -> list[str] | None:
         """As `Home.names`."""
         if not self.root.is_dir():

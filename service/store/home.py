@@ -70,6 +70,10 @@ class Home(abc.ABC):
     def entries(self, folder: str) -> list[str]:
         """Names of what lies right under the key `folder`, sorted; [] if there is none."""
 
+    @abc.abstractmethod
+    def clear(self, folder: str) -> None:
+        """Remove what lies right under the key `folder`."""
+
     # --- versions ---------------------------------------------------------------------------
 
     @abc.abstractmethod

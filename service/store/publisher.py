@@ -16,7 +16,15 @@ from service.store.audit import Action, Audit, whoever
 from service.store.home import NOTHING, Blob
 from service.store.signature import SIGNATURE_FILE
 from service.store.store import Store
-from service.store.trial import Mode, Trial, encode_trial, new_trial, read_trial, trial_key
+from service.store.trial import (
+    Mode,
+    Trial,
+    encode_trial,
+    new_trial,
+    read_trial,
+    scores_folder,
+    trial_key,
+)
 
 KEEP_VERSIONS = 5  # per model: the served one, the one to roll back to, and a short history
 ABANDONED_S = 24 * 3600.0  # a bucket's unfinished version: nobody uploads for a day
@@ -177,6 +185,7 @@ class Publisher:
         running, blob = read_trial(self.store.home, name)
         if running is not None and running.running:
             raise StoreConflictError(f"{name} has {running.version} on trial already")
+        self.store.home.clear(scores_folder(name))  # of the trial before
         trial = new_trial(
             mode,
             version,

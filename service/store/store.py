@@ -139,6 +139,8 @@ class Store:
         """
         try:
             return self._verify(name, version)
+        except StoreAwayError:
+            raise
         except ContractError:
             if not self.home.refetch(name, version):
                 raise

@@ -82,6 +82,11 @@ def describe_trial(name: str, trial: Trial) -> str:
     )
 
 
+def scores_folder(name: str) -> str:
+    """Where workers leave what they saw of a model's trial."""
+    return f"{name}/.trial"
+
+
 def trial_key(name: str) -> str:
     """Where a model's trial is written down."""
     return f"{name}/{TRIAL_FILE}"

@@ -225,3 +225,13 @@ async def test_a_broken_candidate_never_answers(
     assert not await registry.refresh(NAME)
     assert "v2" in registry.problems[NAME]
     assert {await ask(registry, f"caller-{key}") for key in range(10)} == {before}
+
+
+async def test_a_trial_is_over_when_another_version_is_served(
+    registry: Registry, store: Store, begin: Callable[..., object], tmp_path: Path
+) -> None:
+    await begin("canary", share=1.0)  # type: ignore[misc]
+    assert await ask(registry, "anybody") == "v2"
+    publish_variant(store, NAME, "v3", tmp_path)
+    assert await registry.refresh(NAME)
+    assert {await ask(registry, f"caller-{key}") for key in range(10)} == {"v3"}
