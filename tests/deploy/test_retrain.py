@@ -94,7 +94,8 @@ def test_its_command_line_is_one(resources: list[Resource], container: Any) -> N
         for word in container["args"]
     ]
     nothing: dict[str, Any] = {
-        name: lambda _: None for name in ("step", "presets", "data", "search", "reproduce", "drift")
+        name: lambda _: None
+        for name in (*("step", "presets", "data", "search", "reproduce", "store", "drift"),)
     }
     asked = build_parser(**nothing).parse_args(words)
     assert asked.step == "run"
@@ -193,6 +194,6 @@ def test_the_workflow_retrains_by_make(tmp_path: Any) -> None:
         )
         said.append(done.stdout)
     assert "run --model pets" in said[0]
-    assert "--new-data new-data/pets --seed 3" in said[0]
+    assert "--new-data new-data/pets --resume auto --seed 3" in said[0]
     assert "run --model other" in said[1]
     assert "--new-data" not in said[1]
