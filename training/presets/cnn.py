@@ -30,6 +30,8 @@ MUON = OptimizerConfig(
     name="muon", lr=0.12, momentum=0.6, matrix_lr=0.005, vector_lr=26.0, weight_decay=0.2
 )
 
+# 90.6 % of 5,000 test images, stored as JPEG (one run; int8 and float32 alike), in 88 minutes on 2
+# cores of a Zen 3 processor that did other work besides.
 STANDARD = CnnConfig(
     # 118 million multiplications an image, twice over for its mirror image when it is served.
     network=NetworkConfig(architecture="airbench", widths=(64, 256, 256)),
