@@ -173,7 +173,7 @@ class Registry:
             # Series that exist from the start: an increase from nothing is not seen.
             metrics.LOAD_FAILURES.labels(name)
             metrics.SWAPS.labels(name)
-        await asyncio.gather(*(self.refresh(name) for name in self.expected))
+        await asyncio.gather(*(self.refresh(name, starting=True) for name in self.expected))
 
     async def follow(self) -> None:
         """Swap whenever CURRENT is replaced, until cancelled."""
@@ -186,8 +186,10 @@ class Registry:
             self.problems["store"] = f"new versions are not followed: {error}"
             log.error("%s", self.problems["store"])
 
-    async def refresh(self, name: str) -> bool:
-        """Serve the version that CURRENT names; True if it is served afterwards."""
+    async def refresh(self, name: str, *, starting: bool = False) -> bool:
+        """Serve the version that CURRENT names; True if it is served afterwards. `starting`: where
+        it cannot be, and nothing is served, serve the last that can.
+        """
         async with self._loading.setdefault(name, asyncio.Lock()):
             if name in self.unloaded:
                 return False
@@ -198,7 +200,7 @@ class Registry:
             except Exception as error:  # whatever it is, the version before it goes on
                 self.problems[name] = str(error)
                 metrics.LOAD_FAILURES.labels(name).inc()
-                if served is None:
+                if served is None and starting:
                     await self._fall_back(name, error)
                 served = self._served.get(name)
                 going_on = f"; {served.engine.manifest.version} goes on" if served else ""

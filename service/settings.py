@@ -89,7 +89,8 @@ class Settings:
     grpc_host: str = _setting("127.0.0.1", "address that the gRPC port listens on")
     model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")
     feedback: str = _setting(
-        "", "folder that keeps a sample of requests and answers as Parquet; empty: off"
+        "",
+        "folder or s3://bucket/prefix for a sample of requests and answers, as Parquet; empty: off",
     )
     feedback_share: float = _setting(
         1.0, "share of requests that feedback keeps, 0 to 1", minimum=0

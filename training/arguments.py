@@ -208,16 +208,16 @@ def _add_check(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="for check: the data of this published model; --against then says where they lie",
     )
-    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     _add_limits(command)
 
 
 def _add_drift(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--feedback", type=Path, required=True, help="folder that TRIPTYCH_FEEDBACK named"
+        "--feedback", required=True, help="folder, or s3://..., that TRIPTYCH_FEEDBACK named"
     )
     command.add_argument("--model", required=True, help="published model, in its served version")
-    command.add_argument("--store", type=Path, default=DEFAULTS["store"], help="model store")
+    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
     command.add_argument(
         "--data",
         type=Path,

@@ -188,7 +188,7 @@ class Recorder(Feedback):
     def _expire(self) -> None:
         try:
             self._shelf.expire(datetime.now(UTC).date(), self._days)
-        except OSError as error:  # the next time may do
+        except Exception as error:  # the next time may do
             log.error("old feedback was not removed: %s", error)
 
 
@@ -203,19 +203,17 @@ def check_feedback(settings: Settings) -> None:
     if not settings.feedback:
         return
     assert columns
-    if "://" in settings.feedback:
-        raise SettingsError(
-            f"TRIPTYCH_FEEDBACK={settings.feedback!r} must be a folder, not an address",
-            field="TRIPTYCH_FEEDBACK",
-        )
     try:
-        import_module("service.feedback.shelf")
+        shelf = import_module("service.feedback.shelf")
     except ImportError as error:
         raise SettingsError(
             f"TRIPTYCH_FEEDBACK needs the feedback extra (pip install 'triptych[feedback]'): "
             f"{error}",
             field="TRIPTYCH_FEEDBACK",
         ) from error
+    if "://" in settings.feedback:
+        shelf.open_shelf(settings.feedback, columns)
+        return
     folder = Path(settings.feedback)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,11 +233,11 @@ def open_feedback(settings: Settings) -> Feedback:
     if not settings.feedback:
         return Feedback()
     # Here, not above: its package is needed only where feedback is on.
-    from service.feedback.shelf import Shelf  # noqa: PLC0415
+    from service.feedback.shelf import open_shelf  # noqa: PLC0415
 
     columns = chosen_columns(settings.feedback_fields)
     return Recorder(
-        Shelf(Path(settings.feedback), columns),
+        open_shelf(settings.feedback, columns),
         share=settings.feedback_share,
         wanted=frozenset(column.name for column in columns),
         days=settings.feedback_days,

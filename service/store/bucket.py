@@ -39,6 +39,32 @@ JITTER = 0.2
 """Share by which each wait differs: replicas that start together must not ask together."""
 
 
+def open_bucket(location: str, *, timeout_s: float, field: str) -> S3Store:
+    """The bucket and prefix of `s3://bucket/prefix`; nothing is asked of it yet.
+
+    Raises:
+        SettingsError: the location is not of that form; it names `field`.
+
+    """
+    parts = urlsplit(location)
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise SettingsError(f"{location} is no bucket; write s3://bucket/prefix", field=field)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    try:
+        return S3Store(
+            parts.netloc,
+            prefix=parts.path.strip("/") or None,
+            client_options={
+                "timeout": f"{timeout_s:g}s",
+                "connect_timeout": f"{min(timeout_s, 5):g}s",
+                "allow_http": endpoint.startswith("http:"),
+            },
+            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout_s)},
+        )
+    except BaseError as error:
+        raise SettingsError(f"{location}: {error}", field=field) from error
+
+
 class BucketHome(Home):
     """Models under `s3://bucket/prefix`, with copies of the versions used here in `mirror`.
 
@@ -56,26 +82,10 @@ class BucketHome(Home):
     def __init__(
         self, location: str, mirror: Mirror, *, poll_s: float = 10.0, timeout_s: float = 10.0
     ) -> None:
-        parts = urlsplit(location)
-        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-            raise SettingsError(
-                f"{location} is no bucket; write s3://bucket/prefix", field="TRIPTYCH_STORE"
-            )
         self.location = location.rstrip("/")
         self.missing = f"there is no model in {self.location}"
         self._mirror, self._poll_s = mirror, poll_s
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        with self._asking():
-            self._bucket = S3Store(
-                parts.netloc,
-                prefix=parts.path.strip("/") or None,
-                client_options={
-                    "timeout": f"{timeout_s:g}s",
-                    "connect_timeout": f"{min(timeout_s, 5):g}s",
-                    "allow_http": endpoint.startswith("http:"),
-                },
-                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout_s)},
-            )
+        self._bucket = open_bucket(location, timeout_s=timeout_s, field="TRIPTYCH_STORE")
 
     # --- keys -------------------------------------------------------------------------------
 

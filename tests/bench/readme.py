@@ -1,9 +1,10 @@
 """`python -m tests.bench.readme`: write the README's figures from what was measured.
 
 Each section between marks comes from a file of the repository: the models' manifests, the table
-of settings, `docs/plane.json` (written by `make plane`), `docs/bench.json` (`make bench`),
-`docs/bench-peers.json` (`make bench-peers`) and `docs/image.json` (`RECORD=docs/image.json make
-image`). Nothing between the marks is typed by hand.
+of settings, `docs/plane.json` (written by `make plane`), `docs/swap.json` (`make bench-swap`),
+`docs/bench.json` (`make bench`), `docs/bench-peers.json` (`make bench-peers`) and
+`docs/image.json` (`RECORD=docs/image.json make image`). Nothing between the marks is typed by
+hand.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
 from service.settings import table
+from tests.bench import swaps
 from tests.bench.peers import report as peers
 from tests.bench.plane import report as plane
 from tests.bench.report import markdown
@@ -75,6 +77,7 @@ SECTIONS = {
     "settings": table,
     "bench": lambda: markdown(json.loads(Path("docs/bench.json").read_text())),
     "peers": lambda: peers.markdown(json.loads(Path("docs/bench-peers.json").read_text())),
+    "swap": lambda: swaps.markdown(json.loads(Path("docs/swap.json").read_text())),
     "image": image,
 }
 

@@ -42,6 +42,13 @@ def read_stream(answer: httpx.Response) -> tuple[str, Any]:
     return version, "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
 
 
+def read_infer(answer: httpx.Response) -> tuple[str, Any]:
+    body = answer.json()
+    return body["model_version"], body["outputs"]
+
+
+NOISE = {"name": "noise", "shape": [1, 8], "datatype": "FP32", "data": [0.5] * 8}
+LABEL = {"name": "label", "shape": [1], "datatype": "INT64", "data": [3]}
 FILES = [("images", (f"{seed}.png", picture(seed))) for seed in range(3)]
 TEXT = {"prompt": "The ", "max_tokens": 60, "seed": 1}
 PROBES = (
@@ -51,6 +58,9 @@ PROBES = (
     Probe("stream", "/v1/completions", {"json": TEXT | {"stream": True}}, read_stream),
     Probe("sample", "/v1/sample", {"json": {"n": 5, "seed": 1}}, read_headers),
     Probe("picture", "/v1/images/generations", {"json": {"prompt": "a cat", "seed": 1}}, read_json),
+    Probe(
+        "infer", "/v2/models/cifar10-gan/infer", {"json": {"inputs": [NOISE, LABEL]}}, read_infer
+    ),
     Probe("bento classify", "/classify", {"files": FILES}, read_json),
     Probe("bento generate", "/generate", {"json": TEXT}, read_json),
     Probe("bento sample", "/sample", {"json": {"n": 2, "seed": 1}}, read_json),

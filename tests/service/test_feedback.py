@@ -14,23 +14,27 @@ import pytest
 from prometheus_client import REGISTRY
 from pyarrow import parquet
 
-from service.contract import Manifest, decode_manifest
+from service.contract import Manifest
 from service.errors import SettingsError
 from service.feedback import Feedback, Observation, Row, check_feedback, open_feedback
 from service.feedback.columns import COLUMNS, chosen_columns
 from service.feedback.recorder import QUEUE_BYTES, ROW_BYTES
-from service.feedback.shelf import Shelf
+from service.feedback.shelf import FolderShelf, open_shelf
 from service.metrics import RequestMeter
 from service.settings import Settings
+from service.store import Store
+from tests.bucket import new_bucket, s3_server
 from tests.conftest import ROOT
+from training.data.gather import gather
+from training.drift.traffic import read_feedback
 
 PRIVATE = {"prompt", "text", "image"}
 
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    (folder,) = (ROOT / "models" / "shakespeare").glob("*/")
-    return decode_manifest((folder / "manifest.json").read_bytes())
+    store = Store(ROOT / "models")
+    return store.manifest("shakespeare", store.current("shakespeare"))
 
 
 @contextmanager
@@ -181,7 +185,7 @@ def test_a_folder_that_cannot_be_written_costs_the_rows(
 
 
 def test_days_go_when_their_time_is_over(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, chosen_columns(""))
+    shelf = FolderShelf(tmp_path, chosen_columns(""))
     today = date(2026, 3, 10)
     for age in range(5):
         shelf.write("pets", today - timedelta(days=age), [{"label": "cat"}])
@@ -198,7 +202,7 @@ def test_days_go_when_their_time_is_over(tmp_path: Path) -> None:
 def test_workers_share_a_folder(tmp_path: Path) -> None:
     day = date(2026, 3, 10)
     paths = {
-        Shelf(tmp_path, chosen_columns("label")).write("pets", day, [{"label": name}])
+        FolderShelf(tmp_path, chosen_columns("label")).write("pets", day, [{"label": name}])
         for name in ("cat", "dog")
     }
     assert len(paths) == 2
@@ -210,7 +214,7 @@ def test_workers_share_a_folder(tmp_path: Path) -> None:
     [
         ({"feedback_fields": "lable"}, "'lable' is not a field; did you mean label"),
         ({"feedback_share": 1.5}, "TRIPTYCH_FEEDBACK_SHARE is 1.5; it is at most 1"),
-        ({"feedback": "s3://bucket/feedback"}, "must be a folder"),
+        ({"feedback": "ftp://bucket/feedback"}, "is no bucket"),
         ({"feedback": "/proc/feedback"}, "cannot be written"),
     ],
 )
@@ -238,3 +242,26 @@ def test_the_readme_lists_every_column() -> None:
     section = section.partition("\n### ")[0]
     for column in COLUMNS:
         assert f"`{column.name}`" in section
+
+
+def test_a_bucket_keeps_feedback_as_a_folder_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    today = date(2026, 6, 30)
+    with s3_server() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        location = new_bucket(variables)
+        shelf = open_shelf(location, chosen_columns("label"))
+        for age in (0, 1, 40):
+            shelf.write("pets", today - timedelta(days=age), [{"label": f"{age} days old"}])
+        shelf.expire(today, 30)
+        found = read_feedback(gather(location, tmp_path), "pets")
+        assert sorted(found["label"]) == ["0 days old", "1 days old"]
+        assert sorted(found["day"]) == [today - timedelta(days=1), today]
+
+
+def test_what_is_no_bucket_is_refused() -> None:
+    with pytest.raises(SettingsError, match="is no bucket") as caught:
+        open_shelf("ftp://somewhere", chosen_columns("label"))
+    assert caught.value.field == "TRIPTYCH_FEEDBACK"

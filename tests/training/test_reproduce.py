@@ -93,7 +93,7 @@ def test_other_files_than_those_published_are_refused(
     assert "holds no model 'unheard-of'" in capsys.readouterr().err
     (version / "model.onnx").write_bytes(b"another graph")
     assert reproduce(version, sources["lstm"], cache_dir) == 4
-    assert "is not the file that the manifest describes" in capsys.readouterr().err
+    assert "is not the file that was published" in capsys.readouterr().err
 
 
 def test_tolerances_are_the_kinds_first_then_everyones() -> None:

@@ -99,3 +99,5 @@ def test_a_mirror_that_is_not_used_leaves_a_configurations_hash_alone() -> None:
     plain = CnnConfig()
     assert config_sha256(plain) == BEFORE
     assert config_sha256(replace(plain, mirrored=True)) != BEFORE
+    growing = replace(plain, augment=replace(plain.augment, first_px=20))
+    assert config_sha256(growing) != BEFORE

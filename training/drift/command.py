@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.contract import DataRecord
-from training.data.gather import gather
+from training.data.gather import gather, is_address
 from training.drift.check import Check
 from training.drift.profile import profile_traffic
 from training.drift.report import (
@@ -111,7 +111,8 @@ def watch(arguments: argparse.Namespace) -> None:
     if arguments.days is not None and arguments.days < 1:
         raise ConfigError("--days must be 1 or more", field="days")
     version, record, kind = _served(arguments.store, arguments.model)
-    rows = read_feedback(arguments.feedback, arguments.model, days=arguments.days)
+    with _feedback(arguments.feedback) as folder:
+        rows = read_feedback(folder, arguments.model, days=arguments.days)
     observed = profile_traffic(rows)
     data = kind.load_recorded(record, arguments.data, arguments.cache_dir.expanduser())
     expected = kind.profile(data)
@@ -141,6 +142,16 @@ def _served(
     if manifest.kind not in kinds() or (kind is not None and manifest.kind != kind.name):
         raise ConfigError(f"{name} is a {manifest.kind}", field="kind")
     return manifest.version, manifest.data, kinds()[manifest.kind]
+
+
+@contextmanager
+def _feedback(source: str) -> Iterator[Path]:
+    """A folder that holds the feedback, while the block lasts."""
+    if not is_address(source):
+        yield Path(source)
+        return
+    with gathered(source) as folder:
+        yield folder
 
 
 @contextmanager

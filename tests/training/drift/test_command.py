@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from service.feedback.columns import chosen_columns
-from service.feedback.shelf import Shelf
+from service.feedback.shelf import FolderShelf
 from service.images import FEATURES, image_features
 from tests.training.conformance import case
 from training.cli import main
@@ -208,7 +208,7 @@ def feedback(
     folder: Path, model: str, rows: Sequence[dict[str, Any]], *, fields: str = "", days_ago: int = 0
 ) -> Path:
     day = (datetime.now(UTC) - timedelta(days=days_ago)).date()
-    Shelf(folder, chosen_columns(fields)).write(model, day, rows)
+    FolderShelf(folder, chosen_columns(fields)).write(model, day, rows)
     return folder
 
 
