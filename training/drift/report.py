@@ -49,9 +49,8 @@ def format_drift(drift: Sequence[Drift]) -> str:
     for one in drift:
         before, now = ("" if mean is None else f"{mean:.4f}" for mean in (one.reference, one.found))
         verdict = "" if one.verdict == "fine" else f"  {one.verdict}"
-        lines.append(
-            f"  {one.feature:<14}{before:>10}{now:>10}{one.psi:>9.3f}{one.p_value:>11.2g}{verdict}"
-        )
+        p = _probability(one.p_value)
+        lines.append(f"  {one.feature:<14}{before:>10}{now:>10}{one.psi:>9.3f}{p:>11}{verdict}")
     return "\n".join(lines)
 
 
@@ -177,7 +176,7 @@ def _features(
             "" if one.reference is None else f"{one.reference:.4f}",
             "" if one.found is None else f"{one.found:.4f}",
             f"{one.psi:.3f}",
-            f"{one.test}, p = {one.p_value:.2g}",
+            f"{one.test}, p {_probability(one.p_value)}",
             one.verdict,
         )
         for one in drift
@@ -210,3 +209,8 @@ def _write(folder: Path, name: str, content: msgspec.Struct, page: str) -> Path:
     path = folder / f"{name}.md"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _probability(p_value: float) -> str:
+    """One that is too small for a float is not 0."""
+    return f"= {p_value:.2g}" if p_value >= 1e-99 else "< 1e-99"

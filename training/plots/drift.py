@@ -24,7 +24,7 @@ def plot_psi(indices: Mapping[str, float], path: Path, *, note: float, refuse: f
         axes = figure.add_subplot()
         colours = [RED if index >= refuse else BLUE for index in indices.values()]
         axes.barh(position, list(indices.values()), height=0.72, color=colours)
-        axes.axvline(note, color=GREY, linestyle=":", label=f"{note:g}: said")
+        axes.axvline(note, color=GREY, linestyle=":", label=f"{note:g}: noted")
         axes.axvline(refuse, color=RED, linestyle="--", label=f"{refuse:g}: too much")
         axes.set_yticks(position, list(indices))
         axes.invert_yaxis()
