@@ -19,7 +19,7 @@ import msgspec
 
 from service import metrics
 from service.batcher import Answer, Witness
-from service.errors import ContractError, TriptychError
+from service.errors import TriptychError
 from service.lease import Served
 from service.request_key import request_key
 from service.scoreboard import Scores, Side, find_fault
@@ -164,10 +164,8 @@ class Contest:
             try:
                 if await in_thread(None, self._report_and_judge):
                     return
-            except ContractError as error:  # the store is away; it will be back
+            except Exception as error:  # the store is away, or full; it may be back
                 log.warning("%s: the trial cannot be judged now: %s", self._name, error)
-            except OSError as error:
-                log.error("%s: the trial cannot be judged: %s", self._name, error)
 
     def _report_and_judge(self) -> bool:
         home = self._store.home

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,35 +13,24 @@ from onnx import numpy_helper
 
 from service.contract import GRAPH_FILE
 from service.kinds.cnn import Cnn
-from service.lanes import Lanes
 from service.loading import golden
 from service.registry import Registry
 from service.request_key import HEADERS
 from service.session import Session
-from service.settings import Settings
 from service.store import Store
 from service.store.audit import Audit
 from service.store.publisher import Publisher
 from service.store.trial import Mode, Trial, read_trial
-from tests.service.variants import copy_store, move_weights, publish_variant, write_golden
+from tests.service.variants import move_weights, publish_variant, write_golden
 
 pytestmark = pytest.mark.anyio
 NAME = "cifar10"
 
 
 @pytest.fixture
-def store(tiny_store: Path, tmp_path: Path) -> Store:
-    return copy_store(tiny_store, tmp_path / "store")
-
-
-@pytest.fixture
-async def registry(store: Store) -> AsyncIterator[Registry]:
-    lanes = Lanes(1)
-    made = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
-    await made.open()
-    yield made
-    await made.close()
-    lanes.close()
+async def registry(registry: Registry) -> Registry:
+    await registry.open()
+    return registry
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ import pytest
 
 from service.errors import StoreConflictError
 from service.kinds.cnn import Cnn
-from service.lanes import Lanes
 from service.registry import Registry
-from service.settings import Settings
 from service.store import Store, open_home
 from service.store.audit import Audit
 from service.store.publisher import Publisher
 from tests.bucket import keys, new_bucket, raw, s3_server
-from tests.service.variants import copy_store, publish_variant
+from tests.service.variants import publish_variant
 from tests.training.candidates import make_candidate
 
 NAME = "insects"
@@ -122,16 +120,6 @@ def test_publishers_at_once_leave_one_served_and_all_whole(
     assert len(entries) == [process.exitcode for process in processes].count(0)
     befores = [entry.before for entry in entries]
     assert len(set(befores)) == len(befores), "each replaced a version of its own"
-
-
-@pytest.fixture
-async def registry(tiny_store: Path, tmp_path: Path) -> AsyncIterator[Registry]:
-    store = copy_store(tiny_store, tmp_path / "store")
-    lanes = Lanes(1)
-    made = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
-    yield made
-    await made.close()
-    lanes.close()
 
 
 @pytest.mark.anyio

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +16,10 @@ from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
 from service.store.publisher import Publisher
-from tests.service.variants import copy_store, publish_variant
+from tests.service.variants import publish_variant
 
 pytestmark = pytest.mark.anyio
 NAME = "cifar10"
-
-
-@pytest.fixture
-def store(tiny_store: Path, tmp_path: Path) -> Store:
-    return copy_store(tiny_store, tmp_path / "store")
-
-
-@pytest.fixture
-async def registry(store: Store) -> AsyncIterator[Registry]:
-    lanes = Lanes(1)
-    made = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
-    yield made
-    await made.close()
-    lanes.close()
 
 
 def truncate(folder: Path) -> None:

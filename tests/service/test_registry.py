@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,9 @@ from service.sampling import SamplingParameters
 from service.sequences import Prompt
 from service.settings import Settings
 from service.store import Store
-from tests.service.variants import copy_store, current_folder, publish_variant, set_current
+from tests.service.variants import current_folder, publish_variant, set_current
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def store(tiny_store: Path, tmp_path: Path) -> Store:
-    return copy_store(tiny_store, tmp_path / "store")
-
-
-@pytest.fixture
-async def registry(store: Store) -> AsyncIterator[Registry]:
-    lanes = Lanes(1)
-    made = Registry(Settings(store=store.home.location, max_batch_rows=4), store, lanes)
-    yield made
-    await made.close()
-    lanes.close()
 
 
 def version_of(registry: Registry, kind: type[Kind]) -> str:
