@@ -183,8 +183,8 @@ class Contest:
         if fault:
             reason = f"{fault}; {total.describe()}"
             log.warning("%s: %s fails its trial: %s", self._name, self.trial.version, reason)
-            metrics.TRIALS.labels(self._name, "failed").inc()
-            publisher.end_trial(self._name, self.trial, self._blob, "trial failed", reason)
+            if publisher.end_trial(self._name, self.trial, self._blob, "trial failed", reason):
+                metrics.TRIALS.labels(self._name, "failed").inc()
             return True
         seen = total.candidate.requests if self.trial.mode == "canary" else total.compared_rows
         if datetime.now(UTC) < self.trial.ends_at or seen < self.trial.least_requests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from service.contract import CURRENT_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FIL
 from service.kinds.cnn import Cnn
 from service.lanes import Lanes
 from service.registry import Registry
+from service.runtime import open_store
 from service.settings import Settings
 from service.store import Store
 from service.store.publisher import Publisher
 from tests.service.variants import publish_variant
+from training.publish import SIGNING_KEY
 
 pytestmark = pytest.mark.anyio
 NAME = "cifar10"
@@ -160,3 +163,34 @@ def write(store: Store) -> Callable[[str], None]:
         (Path(store.home.location) / NAME / CURRENT_FILE).write_text(content)
 
     return text
+
+
+@pytest.fixture
+def key_pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A private key and its public half."""
+    key, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    return key, public
+
+
+async def test_a_service_with_a_key_serves_signed_versions_alone(
+    store: Store, tmp_path: Path, key_pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, public = key_pair
+    with monkeypatch.context() as patch:
+        patch.setenv(SIGNING_KEY, str(key))
+        publish_variant(store, NAME, "v2", tmp_path)
+    settings = Settings(store=store.home.location, max_batch_rows=4, public_key=str(public))
+    lanes = Lanes(1)
+    registry = Registry(settings, open_store(settings), lanes)
+    await registry.open()
+    assert version_of(registry) == "v2"
+    assert "is not signed" in registry.problems["shakespeare"]
+    assert not registry.ready
+    publish_variant(store, NAME, "v3", tmp_path)
+    assert not await registry.refresh(NAME)
+    assert "v3 was not signed with" in registry.problems[NAME], "v2's signature is not its own"
+    assert version_of(registry) == "v2"
+    await registry.close()
+    lanes.close()
