@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from service import metrics
+from service.backoff import until_done
 from service.cache import Cache
 from service.contest import Contest
+from service.engine import load_engine
 from service.errors import ContractError, NotReadyError, StoreAwayError, UnknownNameError
-from service.kinds import kinds
-from service.kinds.base import Bench, Kind
+from service.kinds.base import Kind
 from service.lanes import Lanes
 from service.lease import K, Lease, Served
-from service.loading import load
-from service.metrics import ModelMetrics
 from service.settings import Settings
 from service.store import Store
 from service.store.trial import read_trial
@@ -32,9 +30,6 @@ from service.store.trial import read_trial
 T = TypeVar("T")
 
 log = logging.getLogger("triptych.registry")
-
-_RETRY_S = (1.0, 60.0)
-"""First and longest wait before a store that was away is asked again."""
 
 
 class Registry:
@@ -252,15 +247,11 @@ class Registry:
     def _try_again(self, name: str) -> None:
         """Refresh a model until the store answers."""
 
+        async def refreshed() -> bool:
+            return name in self.unloaded or await self.refresh(name)
+
         async def again() -> None:
-            wait_s, most_s = _RETRY_S
-            while True:
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
-                before = self._retries.pop(name)  # so that a failure does not start another
-                self._retries[name] = before
-                if await self.refresh(name) or name in self.unloaded:
-                    break
-                wait_s = min(2 * wait_s, most_s)
+            await until_done(refreshed)
             del self._retries[name]
 
         if name not in self._retries:
@@ -272,10 +263,7 @@ class Registry:
         served, contest = self._served[name], self._contests.get(name)
         if contest is not None and contest.trial == trial and contest.incumbent is served:
             return
-        if contest is not None:
-            self._contests.pop(name).end()
-            contest.candidate.replaced = True
-            self._close_if_done(contest.candidate)
+        self._drop_contest(name)
         serving = served.engine.manifest.version
         if trial is None or blob is None or not trial.running or trial.against != serving:
             return
@@ -284,6 +272,13 @@ class Registry:
         contest = Contest(self._store, name, trial, blob, served, candidate)
         self._contests[name] = contest
         contest.begin()
+
+    def _drop_contest(self, name: str) -> None:
+        contest = self._contests.pop(name, None)
+        if contest is not None:
+            contest.end()
+            contest.candidate.replaced = True
+            self._close_if_done(contest.candidate)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
@@ -302,11 +297,7 @@ class Registry:
             self.problems.pop(name, None)
             if name in self.expected:
                 self.expected.remove(name)
-            contest = self._contests.pop(name, None)
-            if contest is not None:
-                contest.end()
-                contest.candidate.replaced = True
-                self._close_if_done(contest.candidate)
+            self._drop_contest(name)
             served = self._served.pop(name, None)
             if served is not None:
                 manifest = served.engine.manifest
@@ -316,27 +307,7 @@ class Registry:
                 self._close_if_done(served)
 
     def _load(self, name: str, version: str) -> Kind:
-        model = load(
-            self._store,
-            name,
-            version,
-            provider=self._settings.provider,
-            precision=self._settings.precision,
-            warm_rows=(1, self._settings.max_batch_rows),
-            device_memory_bytes=self._settings.arena_mib * 2**20,
-        )
-        kind = kinds().get(model.manifest.kind)
-        if kind is None:
-            raise ContractError(
-                f"{model.label} is a {model.manifest.kind}; known kinds: {', '.join(kinds())}"
-            )
-        if model.invariance is not None and not model.invariance.holds:
-            log.warning(
-                "%s: rows differ with their company in %s: answers may depend on the batch",
-                model.label,
-                ", ".join(model.invariance.differing),
-            )
-        return kind(model, Bench(self._settings, self._lanes, ModelMetrics(name), self._cache))
+        return load_engine(self._store, name, version, self._settings, self._lanes, self._cache)
 
     def _swap(self, name: str, taken: Served, elapsed_s: float) -> None:
         before = self._served.get(name)

@@ -6,14 +6,15 @@ import argparse
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from service.contract import WantedPrecision
-from service.store.publisher import KEEP_VERSIONS
+from training.defaults import DEFAULTS, STORE_HELP, add_cache
 from training.distributed import launch_words
+from training.drift.arguments import add_check, add_drift, add_limits
 from training.kinds import kinds
-from training.measures.drift import Limits
-from training.stores import ACTIONS, DEFAULT_REQUESTS, DEFAULT_WINDOW_S
+from training.search.arguments import add_search, search_command
+from training.store_arguments import add_store, add_trial
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -39,26 +40,8 @@ REPRODUCE = (
     "measure published models again, from their files, and compare every figure with its manifest"
 )
 STORE = "look at the model store and change what is served: who published what, and going back"
-STORE_HELP = "model store: a folder, or s3://bucket/prefix"
 DRIFT = "compare what a service was asked, as its feedback has it, with a model's training data"
 SEARCH = "search for better settings, judged on data held out of the training split"
-
-DEFAULTS: dict[str, Any] = {
-    "store": "models",
-    "runs": Path("runs"),
-    "cache_dir": Path("~/.cache/triptych"),
-    "device": "auto",
-    "threads": 0,
-    "judge": None,
-    "canary": None,
-    "shadow": None,
-    "window": DEFAULT_WINDOW_S,
-    "requests": DEFAULT_REQUESTS,
-    "baseline": None,
-    "precision": "auto",
-    "allow_slower": None,
-    "allow_larger": None,
-}
 
 
 def build_parser(
@@ -95,7 +78,7 @@ def build_parser(
         if name in ("run", "quantise", "evaluate"):
             _add_judge(command)
         if name in ("run", "publish"):
-            _add_trial(command)
+            add_trial(command)
         if name in ("run", "gate"):
             command.add_argument(
                 "--floor",
@@ -134,51 +117,15 @@ def build_parser(
     command.add_argument("--kind", choices=sorted(kinds()), required=True)
     command.add_argument("--data", help="as for fit; for check: the new data")
     command.add_argument("--out", type=Path, default=Path("runs/data"), help="folder for the plots")
-    _add_check(command)
-    _add_cache(command)
-    _add_drift(commands.add_parser("drift", help=DRIFT, description=DRIFT, allow_abbrev=False))
+    add_check(command)
+    add_cache(command)
+    add_drift(commands.add_parser("drift", help=DRIFT, description=DRIFT, allow_abbrev=False))
     commands.choices["drift"].set_defaults(command=drift)
-    _add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
+    add_search(commands.add_parser("search", help=SEARCH, description=SEARCH, allow_abbrev=False))
     commands.choices["search"].set_defaults(command=search, step="search")
-    _add_store(commands.add_parser("store", help=STORE, description=STORE, allow_abbrev=False))
+    add_store(commands.add_parser("store", help=STORE, description=STORE, allow_abbrev=False))
     commands.choices["store"].set_defaults(command=store, step="store")
     return parser
-
-
-def _add_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument("action", choices=ACTIONS)
-    command.add_argument("--model", help="of this one; the others may be left out where none is")
-    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
-    command.add_argument("--version", help="to show, compare, promote or go back to")
-    command.add_argument("--against", help="diff: the other version (default: the served one)")
-    _add_trial(command)
-    command.add_argument("--keep", type=int, default=KEEP_VERSIONS, help="sweep: versions kept")
-    command.add_argument("--note", default="", help="why, for the log")
-    command.add_argument("--json", action="store_true", help="for programs")
-
-
-def _add_trial(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--canary",
-        type=_share,
-        metavar="SHARE",
-        help="answer this share of requests first, 0.05 or 5%%; the version is promoted "
-        "when the window has passed well, and taken back when it has not",
-    )
-    command.add_argument("--shadow", type=_share, metavar="SHARE", help="copies of requests alone")
-    command.add_argument(
-        "--window", type=float, default=DEFAULTS["window"], metavar="SECONDS", help="of the trial"
-    )
-    command.add_argument(
-        "--requests", type=int, default=DEFAULTS["requests"], help="that the trial must have seen"
-    )
-
-
-def _share(text: str) -> float:
-    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share above 0 and at most 1 (or 100%)")
-    return share
 
 
 def _add_reproduce(command: argparse.ArgumentParser) -> None:
@@ -198,51 +145,7 @@ def _add_reproduce(command: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("reports"), help="a folder for each model's report"
     )
     _add_judge(command)
-    _add_cache(command)
-
-
-def _add_check(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--against", metavar="DATA", help="for check: the data, as for fit")
-    command.add_argument(
-        "--against-model",
-        metavar="NAME",
-        help="for check: the data of this published model; --against then says where they lie",
-    )
-    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
-    _add_limits(command)
-
-
-def _add_drift(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--feedback", required=True, help="folder, or s3://..., that TRIPTYCH_FEEDBACK named"
-    )
-    command.add_argument("--model", required=True, help="published model, in its served version")
-    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
-    command.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        default=[],
-        help="the training data, or a folder that holds them; may be given several times (default: "
-        "their official address)",
-    )
-    command.add_argument("--days", type=int, help="only the last so many (default: all)")
-    command.add_argument(
-        "--out", type=Path, default=Path("reports/drift"), help="folder for the report"
-    )
-    _add_limits(command)
-    _add_cache(command)
-
-
-def _add_limits(command: argparse.ArgumentParser) -> None:
-    usual = Limits()
-    for option, default, text in (
-        ("--psi-note", usual.psi_note, "population stability index that is said"),
-        ("--psi-refuse", usual.psi_refuse, "population stability index that is too much"),
-        ("--significance", usual.significance, "of the tests, all together"),
-        ("--share-ratio", usual.share_ratio, "how many times more, or less, of a class"),
-    ):
-        command.add_argument(option, type=float, default=default, help=f"{text} ({default:g})")
+    add_cache(command)
 
 
 def _add_judge(command: argparse.ArgumentParser) -> None:
@@ -260,53 +163,6 @@ def _add_judge(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_search(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--kind", choices=sorted(kinds()), required=True)
-    command.add_argument("--preset", default="standard", help="what the trials vary")
-    command.add_argument(
-        "--trials",
-        type=int,
-        default=20,
-        help="go on until the study has so many, whoever ran them; 0 writes the report alone",
-    )
-    command.add_argument(
-        "--storage",
-        metavar="URL",
-        help="database of studies: sqlite:///FILE (default: search/studies.db among the runs), or, "
-        "for many machines, postgresql://USER@HOST/DATABASE (needs pip install 'psycopg[binary]')",
-    )
-    command.add_argument("--study", help="its name, to go on with or to share (KIND-PRESET)")
-    command.add_argument("--epochs", type=int, help="short for --set fit.epochs=")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="change a setting of all trials",
-    )
-    command.add_argument(
-        "--space",
-        action="append",
-        default=[],
-        metavar="KEY[=VALUES]",
-        help="search this setting instead of the kind's own space: KEY of that space, "
-        "KEY=low..high, KEY=low..high:log or KEY=a|b|c; may be given several times",
-    )
-    command.add_argument(
-        "--seed", type=int, help="of the sampler, for a study that one process works on"
-    )
-    command.add_argument("--data", help="as for fit")
-    command.add_argument("--judge", help="of a GAN's trials: as for run")
-    command.add_argument("--store", default=DEFAULTS["store"], help=STORE_HELP)
-    command.add_argument("--runs", type=Path, default=DEFAULTS["runs"], help="folder of all runs")
-    command.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda or cuda:<n>")
-    command.add_argument(
-        "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"
-    )
-    _add_cache(command)
-
-
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kind", choices=sorted(kinds()), help="family; known for known models")
     command.add_argument("--model", help="name to publish under (default: the kind's own)")
@@ -319,16 +175,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--threads", type=int, default=DEFAULTS["threads"], help="CPU threads (0: torch decides)"
     )
-    _add_cache(command)
-
-
-def _add_cache(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=DEFAULTS["cache_dir"],
-        help="where downloads and decoded images are kept",
-    )
+    add_cache(command)
 
 
 def _add_starting(command: argparse.ArgumentParser) -> None:
@@ -342,7 +189,7 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         help="labelled data, a folder or an address (s3://...), that are checked and join the "
         "training split",
     )
-    _add_limits(command)
+    add_limits(command)
     command.add_argument("--seed", type=int, help="short for --set fit.seed=")
     command.add_argument(
         "--set",
@@ -383,25 +230,4 @@ def resume_command(arguments: argparse.Namespace) -> str:
     for option in ("floor", "allow_worse"):
         for value in getattr(arguments, option, []):
             words += [f"--{option.replace('_', '-')}", value]
-    return shlex.join(words)
-
-
-def search_command(arguments: argparse.Namespace, storage: str | None, data: str | None) -> str:
-    """The command line that goes on with a study, `storage` and `data` as they may be shown."""
-    words = ["triptych-train", "search"]
-    for option, value in {
-        "--kind": arguments.kind,
-        "--preset": arguments.preset,
-        "--study": arguments.study,
-        "--storage": storage,
-        "--trials": arguments.trials,
-        "--epochs": arguments.epochs,
-        "--data": data,
-        "--judge": arguments.judge,
-    }.items():
-        if value is not None:
-            words += [option, str(value)]
-    for option, values in (("--set", arguments.settings), ("--space", arguments.space)):
-        for value in values:
-            words += [option, value]
     return shlex.join(words)

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from training.arguments import search_command
 from training.config import override
 from training.errors import ConfigError
 from training.kinds.base import Kind
 from training.partners import partner_folder
 from training.precision import choose_device
+from training.search.arguments import search_command
 from training.search.goal import make_goal
 from training.search.report import REPORT_FILE, write_report
 from training.search.space import choose_space
