@@ -38,13 +38,15 @@ UPGRADE = "GET /v1/completions/stream"
 MODELS = ("cifar10", "shakespeare", "cifar10-gan")
 
 EXAMPLES = settings(
-    max_examples=max(10, CASES // 25), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=max(10, CASES // 25),
+    deadline=None,
+    derandomize=CASES < 10_000,  # `make fuzz` looks for new ones
+    suppress_health_check=list(HealthCheck),
 )
 
 
 @pytest.fixture(scope="module")
 def own(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on which models may be loaded and unloaded; whole models come back by themselves."""
     store = Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("fuzzed") / "store"))
     with serving(store, tmp_path_factory.mktemp("home"), **LIMITS, workers=1) as running:
         running.wait_for("/readyz", 200)
@@ -86,9 +88,13 @@ def test_answers_are_as_the_document_says(
             statuses[answer.status_code] += 1
             hurried = "x-request-timeout-ms" in (case.headers or {})
             assert answer.status_code < 500 or (answer.status_code == 504 and hurried), answer.text
-            # Of a stream, Schemathesis would hold each event against the schema of the whole.
-            streamed = "event-stream" in answer.headers.get("content-type", [""])[0]
-            case.validate_response(answer, checks=CHECKS[:2] if streamed else CHECKS)
+            checks = CHECKS
+            if "event-stream" in answer.headers.get("content-type", [""])[0]:
+                # Schemathesis would hold each event against the schema of the whole.
+                checks = [one for one in checks if one is not response_schema_conformance]
+            if answer.status_code == 413:  # a refusal, which Schemathesis does not count as one
+                checks = [one for one in checks if one is not negative_data_rejection]
+            case.validate_response(answer, checks=checks)
 
         with contextlib.suppress(Unsatisfiable):  # nothing can be wrong with what takes nothing
             ask()
