@@ -51,9 +51,17 @@ class Batches(Generic[T_co]):
     progress: bool
 
 
+@dataclass
+class _Most:
+    """Images that the server takes in a request, as far as it is known: batches share it."""
+
+    images: int
+
+
 @dataclass(frozen=True)
 class _Batch:
     rows: Sequence[Row]
+    most: _Most
     model: str | None
     top_k: int | None
     explain: bool
@@ -73,6 +81,9 @@ class _Batch:
         todo = [ready] if ready else []
         while todo:
             rows = todo.pop()
+            if len(rows) > self.most.images:
+                todo.append(rows[self.most.images :])
+                rows = rows[: self.most.images]
             call = classify_encoded(
                 [content for _, content in rows],
                 model=self.model,
@@ -93,6 +104,8 @@ class _Batch:
                     todo += [rest] if rest else []
                 elif isinstance(error, TooLargeError) and len(rows) > 1:
                     half = len(rows) // 2
+                    if error.param != "body":  # that were too many bytes, which differ
+                        self.most.images = min(self.most.images, half)
                     todo += [rows[half:], rows[:half]]
                 else:
                     raise
@@ -148,8 +161,9 @@ def classify_each(
     many = several(images)
 
     def make() -> Iterator[_Batch]:
+        most = _Most(batch_images)
         for rows in _cut(many, batch_images):
-            yield _Batch(rows, model, top_k, explain, options)
+            yield _Batch(rows, most, model, top_k, explain, options)
 
     return Batches(make(), concurrency, _length(many), progress)
 
