@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +258,24 @@ def test_a_terminal_gets_text_for_people(server: Scripted, tmp_path: Path) -> No
     os.close(theirs)
     os.close(ours)
     assert shown == f"{tmp_path / 'a.png'}: frog 0.500, cat 0.250\r\nab\r\n"
+
+
+def test_a_bar_shows_how_far_many_files_are(server: Scripted, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture())
+    server.then(answer(200, predictions("frog", "cat")))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with start(
+        *("classify", tmp_path, "--url", server.url), stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        found, _ = process.communicate(timeout=60)
+    shown = os.read(ours, 10_000).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert process.returncode == 0
+    assert len(found.splitlines()) == 2
+    assert "2/2" in shown
 
 
 def test_version() -> None:

@@ -12,12 +12,12 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from triptych.client import batches, calls
-from triptych.client.backoff import Backoff
 from triptych.client.batches import Batches
 from triptych.client.calls import Call, Reply
+from triptych.client.configured import Configured
 from triptych.client.errors import TriptychClientError
 from triptych.client.events import Reader
-from triptych.client.exchange import Options, Send, Steps, answered, attempts
+from triptych.client.exchange import Send, Steps, answered, attempts
 from triptych.client.methods import method_of
 from triptych.client.progress import bar
 from triptych.client.streams import AsyncOpened, AsyncTextStream
@@ -63,27 +63,14 @@ def _batching(
     return method
 
 
-class AsyncClient:
+class AsyncClient(Configured):
     """A client of a Triptych service for asyncio. Tasks may share it.
 
     Arguments, methods and errors are those of `Client`; methods are awaited, and what `stream`,
     `classify_many` and `classify_each` return is iterated over with `async for`.
     """
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        api_key: str | None = None,
-        timeout_s: float = 30.0,
-        max_retries: int = 4,
-        backoff: Backoff | None = None,
-        max_connections: int = 16,
-        verify: ssl.SSLContext | bool = True,
-    ) -> None:
-        self._options = Options.of(
-            base_url, api_key, timeout_s, max_retries, backoff, max_connections
-        )
+    def _connect(self, verify: ssl.SSLContext | bool) -> None:
         self._http = httpx.AsyncClient(
             base_url=self._options.base_url, limits=limits(self._options), verify=verify
         )

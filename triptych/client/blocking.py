@@ -6,19 +6,20 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Event
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from triptych.client import batches, calls
-from triptych.client.backoff import Backoff
 from triptych.client.batches import Batches
 from triptych.client.calls import Call, Reply
+from triptych.client.configured import Configured
 from triptych.client.errors import DeadlineExceededError, TriptychClientError
 from triptych.client.events import Reader
-from triptych.client.exchange import Options, Send, Steps, answered, attempts
+from triptych.client.exchange import Send, Steps, answered, attempts
 from triptych.client.methods import method_of
 from triptych.client.progress import Bar, bar
 from triptych.client.streams import Opened, TextStream
@@ -52,7 +53,7 @@ def _batching(build: Callable[P, Batches[T]]) -> Callable[Concatenate[Client, P]
     return method
 
 
-class Client:
+class Client(Configured):
     """A client of a Triptych service. Threads may share it; it keeps its connections.
 
     Args:
@@ -68,20 +69,7 @@ class Client:
     Raises InvalidInputError for an argument that is none.
     """
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        api_key: str | None = None,
-        timeout_s: float = 30.0,
-        max_retries: int = 4,
-        backoff: Backoff | None = None,
-        max_connections: int = 16,
-        verify: ssl.SSLContext | bool = True,
-    ) -> None:
-        self._options = Options.of(
-            base_url, api_key, timeout_s, max_retries, backoff, max_connections
-        )
+    def _connect(self, verify: ssl.SSLContext | bool) -> None:
         self._http = httpx.Client(
             base_url=self._options.base_url, limits=limits(self._options), verify=verify
         )
@@ -109,13 +97,18 @@ class Client:
     classify_many = _batching(batches.classify_many)
     classify_each = _batching(batches.classify_each)
 
-    def _run(self, steps: Steps[T]) -> T:
-        """Do what the steps ask for; returns their result."""
+    def _run(self, steps: Steps[T], stopped: Event | None = None) -> T:
+        """Do what the steps ask for; returns their result.
+
+        Raises CancelledError where it would wait and `stopped` is set.
+        """
+        stopped = stopped or Event()
         try:
             step = next(steps)
             while True:
                 if not isinstance(step, Send):
-                    time.sleep(step.wait_s)
+                    if stopped.wait(step.wait_s):
+                        raise CancelledError
                     step = steps.send(None)
                     continue
                 try:
@@ -154,17 +147,19 @@ class Client:
     def _spread(self, plan: Batches[T]) -> Iterator[T]:
         """Do the work on threads, and give its results in order."""
         waiting: deque[Future[Sequence[T]]] = deque()
+        stopped = Event()
         shown = bar(plan.progress, plan.total, "image")
         pool = ThreadPoolExecutor(plan.concurrency, thread_name_prefix="triptych")
         try:
             for work in plan.work:
-                waiting.append(pool.submit(self._run, work.steps(self._options)))
+                waiting.append(pool.submit(self._run, work.steps(self._options), stopped))
                 if len(waiting) == plan.concurrency:
                     yield from self._finished(waiting, shown)
             while waiting:
                 yield from self._finished(waiting, shown)
         finally:
             shown.close()
+            stopped.set()
             pool.shutdown(cancel_futures=True)
 
     @staticmethod
