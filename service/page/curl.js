@@ -25,7 +25,7 @@ export function showCurl(element, line) {
   if (!code) {
     const shown = document.createElement("pre");
     shown.tabIndex = 0;
-    shown.setAttribute("role", "region");
+    shown.setAttribute("role", "group"); // a region would be a landmark, one too many
     shown.setAttribute("aria-label", "The same with curl");
     code = document.createElement("code");
     shown.append(code);

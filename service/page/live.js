@@ -9,6 +9,7 @@ import { showError } from "./trouble.js";
 const EVERY_MS = 1000;
 const AGAIN_MS = 5000; // after a refusal, or no answer
 const KEPT = 61; // readings: a minute
+const LARGEST = 64; // rows: the last column but one
 const RECENT = 5; // seconds that a rate is taken over
 const $ = (id) => document.getElementById(id);
 let readings = []; // {atS, samples}, the newest last
@@ -98,8 +99,9 @@ function gauge(model) {
   const runs = batches.get(Infinity) ?? 0;
   const rowsIn = ({ samples }) => total(samples, "triptych_batch_rows_sum", mine);
   const rows = rowsIn(last) - rowsIn(first);
-  const bounds = [...batches.keys()];
-  const perBucket = [...batches.values()].map((count, i, all) => count - (all[i - 1] ?? 0));
+  const bounds = [...batches.keys()].filter((bound) => bound <= LARGEST || bound === Infinity);
+  const upTo = bounds.map((bound) => batches.get(bound));
+  const perBucket = upTo.map((count, i) => count - (upTo[i - 1] ?? 0));
 
   const card = document.createElement("article");
   const title = document.createElement("h3");
@@ -110,7 +112,7 @@ function gauge(model) {
     row("Requests a second", figure(rate), sparkline(rates, KEPT - 1,
       `Requests a second over the last minute: ${figure(rate)} now, ${figure(most)} at most`)),
     row("Rows a batch, mean", runs ? figure(rows / runs) : "–", columns(perBucket,
-      `Batches of the last minute by rows: ${described(bounds, perBucket)}`)),
+      `Batches of the last minute by rows: ${described(bounds, perBucket)}`), under(bounds)),
     numbers({
       "p50": seconds(quantile(0.5, latency)),
       "p99": seconds(quantile(0.99, latency)),
@@ -128,10 +130,25 @@ function described(bounds, counts) {
   return parts.join(", ") || "none";
 }
 
-function row(name, value, picture) {
+/** The upper bounds of the columns, below them. */
+function under(bounds) {
+  const made = document.createElement("div");
+  made.className = "bounds";
+  made.ariaHidden = "true"; // the chart's label says it
+  for (const bound of bounds) {
+    const one = document.createElement("span");
+    one.textContent = bound === Infinity ? "+" : bound;
+    made.append(one);
+  }
+  return made;
+}
+
+function row(name, value, ...pictures) {
   const made = document.createElement("div");
   made.className = "row";
-  made.append(numbers({ [name]: value }), picture);
+  const right = document.createElement("div");
+  right.append(...pictures);
+  made.append(numbers({ [name]: value }), right);
   return made;
 }
 
