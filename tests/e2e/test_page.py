@@ -103,7 +103,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Open]:
         page = context.new_page()
         one = Visit(page, url)
         visits.append(one)
-        page.on("request", lambda it: one.asked.append(it))
+        page.on("request", lambda it: one.asked.append(it))  # noqa: PLW0108  # no built-ins
         page.on("console", lambda it: one.said.extend(told(it)))
         page.on("pageerror", lambda it: one.said.append(str(it)))
         page.goto(path)

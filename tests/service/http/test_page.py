@@ -62,7 +62,7 @@ async def test_the_policy_lets_nothing_in_from_elsewhere(client: httpx.AsyncClie
     assert docs == found | {"style-src": "'self' 'unsafe-inline'"}
 
 
-@pytest.mark.parametrize("path", ["/page/none.js", "/page/index.html", "/page/.."])
+@pytest.mark.parametrize("path", ["/page/none.js", "/page/index.html", "/page/app.py"])
 async def test_there_is_nothing_else(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 404
