@@ -22,7 +22,11 @@ export function wireDraw(classify) {
   wireSeed($("draw-to"), $("draw-reseed-to"));
   const form = $("draw-form");
   form.addEventListener("input", () => {
-    $("draw-to-field").hidden = form.elements.mode.value !== "walk";
+    const walk = form.elements.mode.value === "walk";
+    $("draw-to-field").hidden = !walk;
+    $("chips-hint").textContent = walk
+      ? "of several the first is drawn"
+      : "none chosen: every class in turn";
     line();
   });
   form.addEventListener("click", line); // chips and seeds
