@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.admission import Admission
 from service.cache import Cache
-from service.errors import DeadlineExceededError, OverloadedError, TooLargeError
+from service.errors import DeadlineExceededError
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
 from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
@@ -54,6 +55,7 @@ class Batcher:
         metrics: the model's series.
         max_batch_rows: most rows in one run.
         max_queue_rows: most rows waiting.
+        max_queue_s: longest estimated wait; 0: bounded by rows alone.
         cache: of answers.
         digest: of the graph; part of a cached answer's key.
 
@@ -67,6 +69,7 @@ class Batcher:
         *,
         max_batch_rows: int,
         max_queue_rows: int,
+        max_queue_s: float = 0.0,
         cache: Cache | None = None,
         digest: str = "",
     ) -> None:
@@ -74,11 +77,11 @@ class Batcher:
         self._lanes = lanes
         self._metrics = metrics
         self.max_batch_rows = max_batch_rows
-        self._max_queue_rows = max_queue_rows
+        self._admission = Admission(max_queue_rows, max_queue_s)
         self._cache = cache or Cache(0)
         self._digest = digest
         self._waiting = Waiting()
-        self._rows_per_s = 0.0
+        self._aside = 0
         self._lone_run_s = float("inf")
         self._lone_before = False
         self._asked = 0
@@ -95,16 +98,16 @@ class Batcher:
 
         Raises:
             TooLargeError: more than the queue could ever hold.
-            OverloadedError: no room now.
+            OverloadedError: no room now, or too long a wait.
 
         """
-        if rows > self._max_queue_rows:
-            raise TooLargeError(f"{rows} rows in a request; the limit is {self._max_queue_rows}")
-        if self.queued_rows + rows > self._max_queue_rows:
-            raise OverloadedError(
-                f"{self.queued_rows} rows are waiting; the limit is {self._max_queue_rows}",
-                retry_after_s=self.queued_rows / self._rows_per_s if self._rows_per_s else 1.0,
-            )
+        self._admission.check(rows, self.queued_rows + self._aside)
+
+    def aside(self, rows: int) -> Aside:
+        """`with batcher.aside(rows):` while they are decoded or encoded on a thread: they take
+        room as if they waited, so that work beside the runs is bounded with them.
+        """
+        return Aside(self, rows)
 
     async def submit(
         self,
@@ -114,6 +117,7 @@ class Batcher:
         timeout_s: float,
         priority: int = USUAL,
         witnessed: bool = True,
+        admitted: bool = False,
     ) -> Answer:
         """Queue a request and wait for its rows; cancelling takes the waiting ones out.
 
@@ -123,6 +127,8 @@ class Batcher:
             timeout_s: from now; 0 for none.
             priority: one of `service.waiting.PRIORITIES`; a lower number goes first.
             witnessed: whether `witness` is told.
+            admitted: `admit` let it in before it was decoded: it is not asked to leave now because
+                others came after it.
 
         Raises:
             OverloadedError, TooLargeError: as `admit`.
@@ -139,7 +145,10 @@ class Batcher:
             if kept is not None:
                 self._metrics.hit()
                 return Answer(kept, 0.0, 0.0)
-        self.admit(rows)
+        if admitted:
+            self._admission.check_room(rows, self.queued_rows + self._aside)
+        else:
+            self.admit(rows)
         loop = asyncio.get_running_loop()
         now_s = time.perf_counter()
         ticket = Ticket(inputs, rows, wanted, loop.create_future(), now_s, priority)
@@ -257,9 +266,26 @@ class Batcher:
             ticket.done += share.rows
             if ticket.done == ticket.rows and not ticket.future.done():
                 ticket.future.set_result(None)
-        self._rows_per_s += 0.2 * (first / elapsed_s - self._rows_per_s)
+        waiting = self.queued_rows + self._aside
+        self._admission.left(first, time.perf_counter(), waiting, run_s=elapsed_s)
         self._metrics.batch_rows.observe(first)
         self._metrics.inference_seconds.observe(elapsed_s)
+
+
+class Aside:
+    """Rows that are decoded before their run, or encoded after it."""
+
+    __slots__ = ("_batcher", "_rows")
+
+    def __init__(self, batcher: Batcher, rows: int) -> None:
+        self._batcher = batcher
+        self._rows = rows
+
+    def __enter__(self) -> None:
+        self._batcher._aside += self._rows
+
+    def __exit__(self, *_: object) -> None:
+        self._batcher._aside -= self._rows
 
 
 def _expire(ticket: Ticket, timeout_s: float) -> None:

@@ -73,6 +73,11 @@ class Settings:
         64, "most rows in one run of a graph; fewer where a row gets no cheaper by more", minimum=1
     )
     max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
+    max_queue_ms: float = _setting(
+        10_000.0,
+        "longest estimated wait in a queue; who would wait longer gets 429; 0: rows alone count",
+        minimum=0,
+    )
     max_body_bytes: int = _setting(16 * 2**20, "largest request body", minimum=1024)
     max_answer_bytes: int = _setting(
         64 * 2**20, "largest tensors in an answer of the Open Inference Protocol", minimum=1024

@@ -20,14 +20,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from service.admission import Admission
 from service.block import Block, Graph, Row
 from service.cache import Cache
-from service.errors import NotReadyError, OverloadedError, TooLargeError
+from service.errors import NotReadyError
 from service.libc import give_way
 from service.metrics import ModelMetrics
 from service.reading import Reader
 from service.sequences import FinishReason, Prompt, Stream, Token, Written
 
+_PACE_KEPT = 0.98  # of the pace, after each sequence: about fifty are remembered
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
 
 _Event = tuple[Stream, list[Token], FinishReason | Exception | None]
@@ -43,6 +45,7 @@ class Stepper:
         metrics: the model's series.
         max_batch_rows: most sequences stepped together.
         max_queue_rows: most sequences waiting to join.
+        max_queue_s: longest estimated wait to join; 0: bounded by sequences alone.
         stream_interval_s: a streaming client gets its first character at once, and then what has
             come together in this time; 0: after every step.
         cache: of whole sequences.
@@ -59,6 +62,7 @@ class Stepper:
         metrics: ModelMetrics,
         max_batch_rows: int,
         max_queue_rows: int,
+        max_queue_s: float = 0.0,
         stream_interval_s: float = 0.0,
         cache: Cache | None = None,
         digest: str = "",
@@ -67,7 +71,7 @@ class Stepper:
         self._state_width = state_width
         self._metrics = metrics
         self._max_batch_rows = max_batch_rows
-        self._max_queue_rows = max_queue_rows
+        self._admission = Admission(max_queue_rows, max_queue_s, noun="sequences", kept=_PACE_KEPT)
         self._stream_interval_s = stream_interval_s
         self._cache = cache or Cache(0)
         self._digest = digest
@@ -75,8 +79,6 @@ class Stepper:
         self._submitted = 0  # written on the loop
         self._taken = 0  # written on the thread
         self._told_taken = 0  # written on the loop
-        self._rows_per_s = 0.0
-        self._last_end_s = time.perf_counter()
         self._closing = False
         self._cancel_seen = False
         self._waiting: list[Stream] = []  # the most urgent first
@@ -96,16 +98,13 @@ class Stepper:
 
     def admit(self, rows: int) -> None:
         """Raise TooLargeError or OverloadedError unless `rows` more sequences may wait."""
-        if rows > self._max_queue_rows:
-            raise TooLargeError(f"{rows} sequences; the limit is {self._max_queue_rows}")
-        if self.queued_rows + rows > self._max_queue_rows:
-            raise OverloadedError(
-                f"{self.queued_rows} sequences are waiting; the limit is {self._max_queue_rows}",
-                retry_after_s=self.queued_rows / self._rows_per_s if self._rows_per_s else 1.0,
-            )
+        self._admission.check(rows, self.queued_rows)
 
     def submit(self, prompt: Prompt) -> Stream:
-        """Queue a sequence; its tokens come through the stream."""
+        """Queue a sequence; its tokens come through the stream.
+
+        Raises OverloadedError if there is no room; `admit` has looked at the wait before.
+        """
         if self._closing:
             raise NotReadyError("the model is being closed")
         stream = Stream(prompt, asyncio.get_running_loop(), time.perf_counter())
@@ -118,7 +117,7 @@ class Stepper:
                 stream.deliver(kept.tokens, kept.finish_reason)
                 return stream
             stream.on_end = lambda written: self._cache.put(key, written, written.bytes)
-        self.admit(1)
+        self._admission.check_room(1, self.queued_rows)
         stream.on_cancel = self._see_cancel
         self._submitted += 1
         self._metrics.add_waiting(1)
@@ -260,9 +259,7 @@ class Stepper:
             self._events.append((stream, [], error))
 
     def _end(self, row: Row, reason: FinishReason | Exception) -> None:
-        now_s = time.perf_counter()
-        self._rows_per_s += 0.1 * (1.0 / max(now_s - self._last_end_s, 1e-6) - self._rows_per_s)
-        self._last_end_s = now_s
+        self._admission.left(1, time.perf_counter(), len(self._waiting))
         self._events.append((row.stream, row.take(), reason))
 
     def _count_run(self, rows: int, start_s: float) -> None:

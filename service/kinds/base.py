@@ -62,6 +62,7 @@ class Kind(abc.ABC):
             bench.metrics,
             max_batch_rows=model.batch_rows or bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
+            max_queue_s=bench.settings.max_queue_ms / 1000,
             cache=bench.cache,
             digest=model.manifest.graph_sha256,
         )

@@ -84,6 +84,25 @@ class Cnn(Kind):
             float(incumbent.max(axis=-1).mean()),
         )
 
+    async def decode(self, files: Sequence[bytes], runtime: Runtime) -> list[NDArray[np.uint8]]:
+        """Decode images that were admitted: small ones at once, others on a thread."""
+        height, width = self.size
+        max_pixels = runtime.settings.max_image_pixels
+
+        def decode(index: int) -> NDArray[np.uint8]:
+            field = "image" if len(files) == 1 else f"images[{index}]"
+            return decode_image(
+                files[index], height=height, width=width, max_pixels=max_pixels, field=field
+            )
+
+        if len(files) == 1 and len(files[0]) <= _INLINE_BYTES:
+            return [decode(0)]
+        loop = asyncio.get_running_loop()
+        with self.batcher.aside(len(files)):
+            return await loop.run_in_executor(
+                runtime.decoders, lambda: [decode(index) for index in range(len(files))]
+            )
+
     async def classify(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -92,11 +111,15 @@ class Cnn(Kind):
         deadline_s: float,
         priority: int = USUAL,
     ) -> Answer:
-        """Run decoded images of this model's size, one row each."""
+        """Run decoded images of this model's size, one row each; `admit` has let them in."""
         outputs = ("probability", "heatmap") if explain else ("probability",)
         image_NHWC = images[0][None] if len(images) == 1 else np.stack(images)
         return await self.batcher.submit(
-            {"image": image_NHWC}, outputs, timeout_s=deadline_s, priority=priority
+            {"image": image_NHWC},
+            outputs,
+            timeout_s=deadline_s,
+            priority=priority,
+            admitted=True,
         )
 
     def describe(self, answer: Answer, top_k: int) -> Classification:
@@ -159,7 +182,7 @@ class Cnn(Kind):
                 files = await _read_images(request, runtime)
                 cnn.batcher.admit(len(files))
                 async with abandoned_on_disconnect(request):
-                    images = await _decode(files, cnn.size, runtime)
+                    images = await cnn.decode(files, runtime)
                     answer = await cnn.classify(
                         images, explain=explain, deadline_s=deadline_s, priority=priority
                     )
@@ -188,9 +211,9 @@ class Cnn(Kind):
                 with runtime.registry.lease(cls, model or None) as cnn:
                     meter.model = cnn.manifest.name
                     top_k = parse_top_k(str(top_k), len(cnn.labels))
-                    cnn.batcher.admit(len(images))
                     files = [await asyncio.to_thread(path.read_bytes) for path in images]
-                    decoded = await _decode(files, cnn.size, runtime)
+                    cnn.batcher.admit(len(images))
+                    decoded = await cnn.decode(files, runtime)
                     answer = await cnn.classify(
                         decoded,
                         explain=explain,
@@ -249,23 +272,3 @@ def _check_count(count: int, runtime: Runtime) -> None:
             f"{count} images in a request; the limit is {runtime.settings.max_images}",
             field="images",
         )
-
-
-async def _decode(
-    files: Sequence[bytes], size: tuple[int, ...], runtime: Runtime
-) -> list[NDArray[np.uint8]]:
-    height, width = size
-    max_pixels = runtime.settings.max_image_pixels
-
-    def decode(index: int) -> NDArray[np.uint8]:
-        field = "image" if len(files) == 1 else f"images[{index}]"
-        return decode_image(
-            files[index], height=height, width=width, max_pixels=max_pixels, field=field
-        )
-
-    if len(files) == 1 and len(files[0]) <= _INLINE_BYTES:
-        return [decode(0)]
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(
-        runtime.decoders, lambda: [decode(index) for index in range(len(files))]
-    )

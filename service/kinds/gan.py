@@ -181,8 +181,9 @@ class Gan(Kind):
         """`POST /v1/sample` and OpenAI's `POST /v1/images/generations`."""
         settings = runtime.settings
 
-        async def encode(work: Callable[[], Any]) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(runtime.decoders, work)
+        async def encode(gan: Gan, pictures: int, work: Callable[[], Any]) -> Any:
+            with gan.batcher.aside(pictures):
+                return await asyncio.get_running_loop().run_in_executor(runtime.decoders, work)
 
         async def sample(request: Request, meter: RequestMeter) -> Response:
             asked = await read_json(request, _sample_decoder, max_bytes=settings.max_body_bytes)
@@ -210,14 +211,16 @@ class Gan(Kind):
                         "x-seed": str(seed),
                     }
                     if as_json:
-                        gallery = await encode(lambda: gan.gallery(image_NHWC, classes, seed))
+                        gallery = await encode(
+                            gan, len(classes), lambda: gan.gallery(image_NHWC, classes, seed)
+                        )
                         return json_answer(gallery, headers=headers)
                     if len(image_NHWC) == 1:
                         sheet = image_NHWC[0]
                     else:
                         columns = asked.columns or _columns(len(image_NHWC), len(asked.labels))
                         sheet = tile(image_NHWC, columns=columns)
-                    png = await encode(lambda: encode_png(sheet))
+                    png = await encode(gan, len(classes), lambda: encode_png(sheet))
                 return Response(png, media_type=PNG, headers=headers)
 
         async def generate(request: Request, meter: RequestMeter) -> Response:
@@ -235,7 +238,7 @@ class Gan(Kind):
                     answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
                     gan.keep(runtime, meter, classes, seed, answer, asked.prompt)
                     gallery = await encode(
-                        lambda: gan.gallery(answer.outputs["image"], classes, seed)
+                        gan, count, lambda: gan.gallery(answer.outputs["image"], classes, seed)
                     )
                 height, width = gan.size
                 content: Generation = {

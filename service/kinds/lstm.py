@@ -125,6 +125,7 @@ class Lstm(Kind):
             metrics=bench.metrics,
             max_batch_rows=bench.settings.max_batch_rows,
             max_queue_rows=bench.settings.max_queue_rows,
+            max_queue_s=bench.settings.max_queue_ms / 1000,
             stream_interval_s=bench.settings.stream_interval_ms / 1000,
             cache=bench.cache,
             digest=model.manifest.graph_sha256,

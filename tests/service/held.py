@@ -51,7 +51,13 @@ class Bench:
     """A batcher on lanes, over a graph that can be held up."""
 
     def __init__(
-        self, *, lanes: int = 1, batch: int = 8, queue: int = 64, cache_bytes: int = 0
+        self,
+        *,
+        lanes: int = 1,
+        batch: int = 8,
+        queue: int = 64,
+        queue_s: float = 0.0,
+        cache_bytes: int = 0,
     ) -> None:
         self.graph = Graph()
         self.lanes = Lanes(lanes)
@@ -61,6 +67,7 @@ class Bench:
             ModelMetrics("test"),
             max_batch_rows=batch,
             max_queue_rows=queue,
+            max_queue_s=queue_s,
             cache=Cache(cache_bytes),
             digest="graph",
         )

@@ -9,6 +9,7 @@ import random
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 def bench() -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
-    def make(**options: int) -> Bench:
+    def make(**options: Any) -> Bench:
         made.append(Bench(**options))
         return made[-1]
 
@@ -150,6 +151,40 @@ async def test_retry_after_is_estimated_from_the_rate(bench: Make) -> None:
     assert 0 < caught.value.retry_after_s < 30
     one.graph.gate.set()
     await asyncio.gather(first, waiting)
+
+
+async def test_a_wait_that_would_be_too_long_is_refused_before_any_work(bench: Make) -> None:
+    """However slow the machine: a run that took a while, and so many rows behind the next."""
+    one = bench(queue=1024, queue_s=0.05, batch=1)
+    first = await one.hold(0)
+    await asyncio.sleep(0.02)
+    one.graph.gate.set()
+    await first
+    second = await one.hold(1)
+    waiting = [one.send(number) for number in range(2, 5)]
+    await settled()
+    with pytest.raises(OverloadedError, match=r"3 rows are waiting.*the limit is 0\.05 s"):
+        one.batcher.admit(1)
+    with pytest.raises(OverloadedError, match=r"the limit is 0\.05 s"):
+        await one.send(9)
+    decoded = asyncio.ensure_future(
+        one.batcher.submit({"x": np.array([[10]])}, ["double"], timeout_s=0, admitted=True)
+    )
+    await settled()
+    one.graph.gate.set()
+    assert await doubles(decoded) == [20]
+    await asyncio.gather(second, *waiting)
+    one.batcher.admit(500)  # nothing waits
+    assert [9] not in one.graph.runs
+
+
+async def test_rows_that_are_decoded_or_encoded_take_room(bench: Make) -> None:
+    one = bench(queue=4)
+    with one.batcher.aside(3):
+        one.batcher.admit(1)
+        with pytest.raises(OverloadedError, match="3 rows are waiting; the limit is 4"):
+            one.batcher.admit(2)
+    one.batcher.admit(4)
 
 
 async def test_a_deadline_takes_the_request_out_of_the_queue(bench: Make) -> None:

@@ -211,7 +211,7 @@ async def test_a_full_queue_refuses(make: Make) -> None:
     with pytest.raises(OverloadedError, match="2 sequences are waiting; the limit is 2") as caught:
         stepper.submit(SIMPLE)
     assert caught.value.retry_after_s > 0
-    with pytest.raises(TooLargeError, match="3 sequences; the limit is 2"):
+    with pytest.raises(TooLargeError, match="3 sequences in a request; the limit is 2"):
         stepper.admit(3)
     graph.gate.set()
     for stream in (first, *waiting):
