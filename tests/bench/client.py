@@ -93,6 +93,10 @@ class Connection(asyncio.Protocol):
         elif len(self.answer) < self._size:
             return
         self.last_s = time.perf_counter()
+        self.answered()
+
+    def answered(self) -> None:
+        """The whole answer is there."""
         if self._on_answer(self):
             self.send()
         else:

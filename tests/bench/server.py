@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +14,17 @@ from tests.ports import free_port
 
 
 @contextmanager
-def serving(store: Path, *, cores: set[int], workers: int = 1) -> Iterator[Server]:
-    """Start the service on a store and the given cores; yield it when it is ready."""
+def serving(
+    store: Path,
+    *,
+    cores: set[int],
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Start the service on a store and the given cores; yield it when it is ready.
+
+    `settings` are more variables of its environment.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory() as home:
         command = [
@@ -28,6 +37,7 @@ def serving(store: Path, *, cores: set[int], workers: int = 1) -> Iterator[Serve
             "TRIPTYCH_WORKERS": str(workers),
             "BENTOML_HOME": home,
             "BENTOML_DO_NOT_TRACK": "True",
+            **(settings or {}),
         }
         log = Path(home) / "server.out"
         with running(

@@ -1,0 +1,1 @@
+"""Load on a running service: how much it takes within an objective, beyond it, and for long."""

@@ -1,0 +1,60 @@
+"""Beyond what is sustainable: what is accepted is answered in time, the rest refused at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FACTOR = 2.0
+LEAST_GOODPUT = 0.9
+"""Of the most that was answered per second at any rate."""
+REFUSAL_MS = 20.0
+
+
+def judge(
+    step: dict[str, Any], name: str, *, most_goodput: float, bound_ms: float
+) -> dict[str, Any]:
+    """A step at twice the sustainable rate, held against what is promised of it.
+
+    Args:
+        step: its figures.
+        name: the endpoint's.
+        most_goodput: the most good answers per second of any step.
+        bound_ms: the longest that what is accepted may take at p99: the limit of the queue and the
+            objective, which holds without one.
+
+    """
+    part = step["parts"][name]
+    most = max(most_goodput, step["goodput"])
+    share = step["goodput"] / most if most else 0.0
+    verdicts = [
+        _verdict("goodput of the most", "at least", f"{LEAST_GOODPUT:.0%}", f"{share:.1%}",
+                 reached=share >= LEAST_GOODPUT),
+        _verdict("refusals that say when to come again", "all", str(step["refused"]),
+                 str(step["with_retry_after"]),
+                 reached=step["with_retry_after"] == step["refused"]),
+        _verdict("p99 of a refusal", "at most", f"{REFUSAL_MS:g} ms", _ms(part["refused_p99_ms"]),
+                 reached=(part["refused_p99_ms"] or 0.0) <= REFUSAL_MS),
+        _verdict("p99 of what is accepted", "at most", f"{bound_ms:,.0f} ms", _ms(part["p99_ms"]),
+                 reached=part["p99_ms"] is not None and part["p99_ms"] <= bound_ms),
+        _verdict("lost, or failed otherwise", "at most", "0", str(step["lost"] + step["other"]),
+                 reached=step["lost"] + step["other"] == 0),
+    ]  # fmt: skip
+    return {**step, "endpoint": name, "most_goodput": most, "bound_ms": bound_ms,
+            "verdicts": verdicts}  # fmt: skip
+
+
+def _verdict(what: str, sense: str, limit: str, measured: str, *, reached: bool) -> dict[str, Any]:
+    return {"what": what, "limit": f"{sense} {limit}", "measured": measured, "reached": reached}
+
+
+def _ms(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.1f} ms"
+
+
+def queue_bound_ms(
+    *, max_queue_ms: float, max_queue_rows: int, most_goodput: float, objective_ms: float
+) -> float:
+    """How long what is accepted may take: the sooner of the queue's limits, and the objective."""
+    by_rows_ms = 1000 * max_queue_rows / most_goodput
+    waiting_ms = min(max_queue_ms, by_rows_ms) if max_queue_ms else by_rows_ms
+    return waiting_ms + objective_ms
