@@ -21,10 +21,11 @@ DEPLOY = ROOT / "deploy"
 
 @dataclass(frozen=True)
 class Served:
-    """Where a service listens, and what `check_service.py` printed of it."""
+    """Where a service listens, what `check_service.py` printed of it, and its process."""
 
     port: int
     report: str
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -91,7 +92,7 @@ def served(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
                 check=False,
             )
             assert check.returncode == 0, f"{check.stdout}{check.stderr}\n{log.read_text()}"
-            yield Served(port, check.stdout)
+            yield Served(port, check.stdout, server)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=30)

@@ -135,9 +135,7 @@ def _advise(options: argparse.Namespace) -> int:
     endpoints = {one["name"]: one for one in found["endpoints"]}
     endpoint = endpoints.get(options.endpoint)
     if endpoint is None:
-        raise SystemExit(
-            f"{options.report} has no {options.endpoint!r}, but {', '.join(endpoints)}"
-        )
+        raise SystemExit(f"there is no {options.endpoint!r}; there is {', '.join(endpoints)}")
     try:
         highest, how = _highest(endpoint, options.objective)
         advice = advise(options.rate, highest, options.utilisation)

@@ -51,11 +51,7 @@ def demands(targets: Mapping[str, Target], plan: Plan) -> dict[str, tuple[str, D
     mixed = [target for name, target in targets.items() if SHARES.get(name)]
     if len(mixed) > 1:
         shares = [SHARES[target.name] for target in mixed]
-        told = ", ".join(
-            f"{share / sum(shares):.0%} {target.name}"
-            for share, target in zip(shares, mixed, strict=True)
-        )
-        found[MIX] = (f"a mix: {told}", Demand(mixed, shares))
+        found[MIX] = ("a mix of them", Demand(mixed, shares))
     if "classify" in targets:
         random = replace(found["classify"][1], arrivals="poisson")
         found[RANDOM] = ("classify, one JPEG, arrivals at random (Poisson)", random)
@@ -109,6 +105,10 @@ def _endpoint(name: str, title: str, demand: Demand, search: Search) -> dict[str
         "arrivals": demand.arrivals,
         "objectives_ms": {target.name: target.objective_ms for target in demand.targets},
         "judged": {target.name: target.judged for target in demand.targets},
+        "shares": {
+            target.name: share / sum(demand.shares)
+            for target, share in zip(demand.targets, demand.shares, strict=True)
+        },
         "highest": search.highest,
         "bound": search.bound,
         "repeats": len(at_highest),

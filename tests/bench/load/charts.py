@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -48,13 +49,12 @@ def draw_curve(axes: Axes, endpoint: Mapping[str, Any]) -> None:
     objectives_ms = endpoint["objectives_ms"]
     alone = len(objectives_ms) == 1
     palette = dict(zip(objectives_ms, (BLUE, ORANGE, GREEN, RED, GREY, "#cc79a7"), strict=False))
-    points = sorted(endpoint["points"], key=lambda point: float(point["rate"]))
     for part in objectives_ms:
         for key, name, colour in _QUANTILES if alone else (_QUANTILES[-1],):
-            known = [point for point in points if point["parts"][part][key] is not None]
+            known = _medians(endpoint["points"], part, key)
             axes.plot(
-                [point["goodput"] for point in known],
-                [point["parts"][part][key] for point in known],
+                [goodput for goodput, _ in known],
+                [value for _, value in known],
                 marker="o",
                 markersize=3,
                 linewidth=1.3,
@@ -74,6 +74,23 @@ def draw_curve(axes: Axes, endpoint: Mapping[str, Any]) -> None:
     axes.set_ylabel("latency, ms")
     axes.set_title(endpoint["title"], fontsize=10)
     axes.legend(fontsize=7.5, frameon=False)
+
+
+def _medians(points: Sequence[Mapping[str, Any]], part: str, key: str) -> list[tuple[float, float]]:
+    """Goodput and a part's figure at each rate, in the order of rates: medians of its steps that
+    are not void.
+    """
+    by_rate: dict[float, list[Mapping[str, Any]]] = {}
+    for point in points:
+        if not point["void"] and point["parts"][part][key] is not None:
+            by_rate.setdefault(point["rate"], []).append(point)
+    return [
+        (
+            median(point["goodput"] for point in by_rate[rate]),
+            median(point["parts"][part][key] for point in by_rate[rate]),
+        )
+        for rate in sorted(by_rate)
+    ]
 
 
 def draw_cost(axes: Axes, cost: Mapping[str, Any]) -> None:

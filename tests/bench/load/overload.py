@@ -24,6 +24,7 @@ def judge(
 
     """
     part = step["parts"][name]
+    refused = step["refused"] > 0  # if none was, nothing is known of refusals
     most = max(most_goodput, step["goodput"])
     share = step["goodput"] / most if most else 0.0
     verdicts = [
@@ -31,9 +32,9 @@ def judge(
                  reached=share >= LEAST_GOODPUT),
         _verdict("refusals that say when to come again", "all", str(step["refused"]),
                  str(step["with_retry_after"]),
-                 reached=step["with_retry_after"] == step["refused"]),
+                 reached=step["with_retry_after"] == step["refused"] if refused else None),
         _verdict("p99 of a refusal", "at most", f"{REFUSAL_MS:g} ms", _ms(part["refused_p99_ms"]),
-                 reached=(part["refused_p99_ms"] or 0.0) <= REFUSAL_MS),
+                 reached=part["refused_p99_ms"] <= REFUSAL_MS if refused else None),
         _verdict("p99 of what is accepted", "at most", f"{bound_ms:,.0f} ms", _ms(part["p99_ms"]),
                  reached=part["p99_ms"] is not None and part["p99_ms"] <= bound_ms),
         _verdict("lost, or failed otherwise", "at most", "0", str(step["lost"] + step["other"]),
@@ -43,7 +44,9 @@ def judge(
             "verdicts": verdicts}  # fmt: skip
 
 
-def _verdict(what: str, sense: str, limit: str, measured: str, *, reached: bool) -> dict[str, Any]:
+def _verdict(
+    what: str, sense: str, limit: str, measured: str, *, reached: bool | None
+) -> dict[str, Any]:
     return {"what": what, "limit": f"{sense} {limit}", "measured": measured, "reached": reached}
 
 

@@ -42,7 +42,7 @@ class Page:
         self.parts.append(f"<p{kind}>{html.escape(text)}</p>")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table; a truth value is shown as yes or no."""
+        """A table; a truth value is shown as yes or no, None as not measured."""
         cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
         self.parts.append(
@@ -73,19 +73,23 @@ class Page:
         )
 
 
-def _cell(value: object) -> str:
+def _word(value: object) -> str:
+    if value is None:
+        return "not measured"
     if isinstance(value, bool):
-        return f'<td class="{"yes" if value else "no"}">{"yes" if value else "no"}</td>'
-    return f"<td>{html.escape(str(value))}</td>"
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _cell(value: object) -> str:
+    kind = f' class="{_word(value)}"' if isinstance(value, bool) else ""
+    return f"<td{kind}>{html.escape(_word(value))}</td>"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """The same table in Markdown: the first column to the left, the others to the right."""
-    words = {True: "yes", False: "**no**"}
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    lines += [
-        "| " + " | ".join(words[cell] if isinstance(cell, bool) else str(cell) for cell in row)
-        + " |"
-        for row in rows
-    ]  # fmt: skip
+    for row in rows:
+        words = ["**no**" if cell is False else _word(cell) for cell in row]
+        lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines)

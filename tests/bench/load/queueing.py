@@ -8,6 +8,7 @@ quantile that is worth having; arrivals are played through it instead.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,16 +31,16 @@ def waits(
         max_rows: most rows in a batch.
 
     """
-    arrived = np.asarray(arrival_s, dtype=float)
+    arrived = np.asarray(arrival_s, dtype=float).tolist()  # one at a time, a list is quicker
     latency_s = np.empty(len(arrived))
     free_s, first = 0.0, 0
     while first < len(arrived):
         start_s = max(free_s, arrived[first])
-        waiting = int(np.searchsorted(arrived, start_s, side="right")) - first
-        rows = min(max_rows, waiting)
-        free_s = start_s + a_s + row_s * rows
-        latency_s[first : first + rows] = free_s - arrived[first : first + rows]
-        first += rows
+        last = bisect_right(arrived, start_s, first, min(first + max_rows, len(arrived)))
+        free_s = start_s + a_s + row_s * (last - first)
+        for number in range(first, last):
+            latency_s[number] = free_s - arrived[number]
+        first = last
     return latency_s
 
 

@@ -136,6 +136,15 @@ _QUEUE = (
 )
 
 
+def shares(report: Report) -> str:
+    """What the mix is made of; empty if none was measured."""
+    for one in report["endpoints"]:
+        if len(one["shares"]) > 1:
+            told = ", ".join(f"{share:.0%} {name}" for name, share in one["shares"].items())
+            return f"The mix: {told}; each part has its own objective."
+    return ""
+
+
 def where(report: Report) -> str:
     """What was measured, on what, and when."""
     models = ", ".join(f"{one['id']} {one['version']} ({one['precision']})" for one in
@@ -154,10 +163,10 @@ def brief(report: Report) -> str:
     parts = [markdown_table(*highest(report))]
     for beyond in report["overload"]:
         verdicts = [verdict for step in beyond["steps"] for verdict in step["verdicts"]]
-        missed = sum(not verdict["reached"] for verdict in verdicts)
+        measured = [one["reached"] for one in verdicts if one["reached"] is not None]
         parts.append(
-            f"At twice those rates ({beyond['title']}): {len(verdicts) - missed} of "
-            f"{len(verdicts)} promises kept (goodput, refusals, latency of what is accepted)."
+            f"At twice those rates ({beyond['title']}): {sum(measured)} of {len(measured)} "
+            "promises kept (goodput, refusals, latency of what is accepted)."
         )
     parts.append(where(report))
     return "\n\n".join(parts)
@@ -165,8 +174,8 @@ def brief(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """The whole report."""
-    parts = ["# How much it takes", _METHOD.format(**report), markdown_table(*highest(report)),
-             where(report)]  # fmt: skip
+    method = " ".join((_METHOD.format(**report), shares(report))).strip()
+    parts = ["# How much it takes", method, markdown_table(*highest(report)), where(report)]
     if advice(report)[1]:
         parts += ["## Replicas", _ADVICE, markdown_table(*advice(report))]
     if report["costs"]:
@@ -184,7 +193,7 @@ def markdown(report: Report) -> str:
 def page(report: Report) -> str:
     """The report as HTML, with its curves."""
     made = Page("How much it takes")
-    made.text(_METHOD.format(**report))
+    made.text(" ".join((_METHOD.format(**report), shares(report))).strip())
     made.table(*highest(report))
     made.text(where(report), where=True)
     made.heading("Latency against throughput")

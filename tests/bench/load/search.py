@@ -69,11 +69,10 @@ def find_highest(
         for _ in range(effort.attempts):
             point = probe(rate)
             found.points.append(point)
-            if point["void"]:
-                found.bound = point["void"]
-                return False
-            if point["objective_met"]:
+            if point["objective_met"] and not point["void"]:
+                found.bound = "objective"
                 return True
+        found.bound = point["void"] or "objective"
         return False
 
     while low and not holds(low):  # a short step promised too much
@@ -114,8 +113,8 @@ def _holds_once(probe: Callable[[float], Point], rate: float, effort: Effort) ->
 
 
 def _confirm(probe: Callable[[float], Point], rate: float, effort: Effort, found: Search) -> float:
-    """Lower the rate until it holds as often as asked; 0 if a tenth of it does not."""
-    floor = rate / 10
+    """Lower the rate until it holds as often as asked; 0 if half of it does not."""
+    floor = rate / 2
     while rate and rate >= floor:
         found.confirmed = []
         for _ in range(effort.repeats):
