@@ -29,6 +29,9 @@ EVALUATE_ARGS ?=
 MODEL_FILE ?=
 # More options for the benches, e.g. BENCH_ARGS="--rounds 3 --only stream".
 BENCH_ARGS ?=
+# More options for the open loop, e.g. LOAD_ARGS="--objective classify=20 --only classify mix".
+LOAD_ARGS ?=
+DURATION ?= 1800
 DRAIN_S ?= 30
 # More options for pytest, e.g. TEST_ARGS="--durations 20".
 TEST_ARGS ?=
@@ -44,7 +47,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile screenshots figures load image clean
+.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile screenshots figures load capacity soak image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,8 +134,15 @@ screenshots: $(DEV)/ready ## pictures of the page with the shipped models, docs/
 figures: $(DEV)/ready ## write the README's figures from what was measured
 	$(DEV)/bin/python -m tests.bench.readme
 
-load: $(DEV)/ready ## Locust against a running service; HTML report in reports/
-	HOST=$(HOST) PORT=$(PORT) deploy/load/run.sh $(DEV)/bin/locust
+load: $(DEV)/ready ## load a running service, users and an open loop; reports in reports/ (HOST, PORT, LOAD_ARGS)
+	HOST=$(HOST) PORT=$(PORT) tests/bench/load/run.sh $(DEV)/bin/locust
+	$(DEV)/bin/python -m tests.bench.load run --host $(HOST) --port $(PORT) $(LOAD_ARGS)
+
+capacity: $(DEV)/ready ## the highest rates within an objective, costs of batches, overload; into docs/ (LOAD_ARGS)
+	$(DEV)/bin/python -m tests.bench.load capacity --store $(STORE) $(LOAD_ARGS)
+
+soak: $(DEV)/ready ## a mixed load for long: memory, descriptors, p99; into docs/ (DURATION in seconds)
+	$(DEV)/bin/python -m tests.bench.load soak --store $(STORE) --duration-s $(DURATION)
 
 image: $(DEV)/ready ## build the container image, run it and check its answers
 	deploy/image.sh

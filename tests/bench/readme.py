@@ -2,9 +2,9 @@
 
 Each section between marks comes from a file of the repository: the models' manifests, the table
 of settings, `docs/plane.json` (written by `make plane`), `docs/swap.json` (`make bench-swap`),
-`docs/bench.json` (`make bench`), `docs/bench-peers.json` (`make bench-peers`) and
-`docs/image.json` (`RECORD=docs/image.json make image`). Nothing between the marks is typed by
-hand.
+`docs/bench.json` (`make bench`), `docs/bench-peers.json` (`make bench-peers`),
+`docs/capacity.json` (`make capacity`) and `docs/image.json`
+(`RECORD=docs/image.json make image`). Nothing between the marks is typed by hand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
 from service.settings import table
 from tests.bench import swaps
+from tests.bench.load import report as load
 from tests.bench.peers import report as peers
 from tests.bench.plane import report as plane
 from tests.bench.report import markdown
@@ -71,6 +72,14 @@ def image(path: Path = Path("docs/image.json")) -> str:
     )
 
 
+def capacity(path: Path = Path("docs/capacity.json"), page: str = "docs/capacity.html") -> str:
+    """The highest rates, with a link to the whole report."""
+    if not path.exists():
+        return "Not measured yet: `make capacity`, then `make figures`."
+    told = load.brief(json.loads(path.read_text(encoding="utf-8")))
+    return f"{told}\n\n[The whole report]({page}), with curves of latency against throughput."
+
+
 SECTIONS = {
     "models": models,
     "plane": lambda: plane.markdown(json.loads(Path("docs/plane.json").read_text())),
@@ -78,6 +87,7 @@ SECTIONS = {
     "bench": lambda: markdown(json.loads(Path("docs/bench.json").read_text())),
     "peers": lambda: peers.markdown(json.loads(Path("docs/bench-peers.json").read_text())),
     "swap": lambda: swaps.markdown(json.loads(Path("docs/swap.json").read_text())),
+    "capacity": capacity,
     "image": image,
 }
 

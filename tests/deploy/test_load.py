@@ -88,12 +88,12 @@ def test_a_search_on_a_service_makes_a_report(
     """As `make load` does, with an objective and a highest rate that any machine keeps."""
     models = observe.models(place.host, place.port)
     targets = find_targets(models, dict.fromkeys(SHARES, BUSY_MS))
-    effort = Effort(start=4.0, attempts=1, repeats=2, most=8.0)
-    plan = capacity.Plan(1.0, 0.5, 1.0, effort, curve=(0.5,), only=("classify",))
+    effort = Effort(start=8.0, attempts=1, repeats=1, most=8.0)
+    plan = capacity.Plan(1.0, 0.5, 1.0, effort, curve=(), only=("classify",))
     found = capacity.measure(place, targets, plan)
     (endpoint,) = found["endpoints"]
     assert endpoint["highest"] == 8.0
-    assert endpoint["repeats"] == 2
+    assert endpoint["repeats"] == 1
     assert {one["model"] for one in found["seen"]} == {targets["classify"].path.partition("=")[2]}
     assert all(one["rows"] >= 1 and one["seconds"] > 0 for one in found["seen"])
     found |= {
@@ -101,7 +101,7 @@ def test_a_search_on_a_service_makes_a_report(
         "models": [model_line(model) for model in models],
         "service": "",
         "step_s": plan.step_s,
-        "repeats": 2,
+        "repeats": 1,
         "overload": [],
         "costs": [],
         "queueing": [],
