@@ -55,6 +55,7 @@ def measured() -> dict:
     for name, title, demand in (("classify", ONE.title, alone), ("mix", "a mix", mixed)):
         points = [point(demand, rate, latency) for rate, latency in
                   ((30.0, 0.01234), (60.0, 0.0456), (90.0, 0.789))]  # fmt: skip
+        points[0]["other_cores"] = 0.25
         search = Search(60.0, "objective", points, [points[1]] * 3)
         found.append(_endpoint(name, title, demand, search))
     runs = {"rows": [1, 2, 4], "seconds": [0.012, 0.022, 0.042]}
@@ -169,6 +170,7 @@ def test_what_is_written(measured, tmp_path, capsys):
     # 100, 500 and 2,000 a second by seven tenths of 60.
     assert "| classify, one JPEG | 3 | 12 | 48 |" in text
     assert "The mix: 50% classify, 50% stream" in text
+    assert "The machine was not quiet: everything else on it took 0.25 cores" in text
 
 
 def test_every_table_has_cells_for_its_columns(measured):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -43,3 +45,14 @@ def machine_cpu_s() -> float:
     """CPU-seconds that the whole machine has worked so far."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def children_cpu_s() -> float:
+    """CPU-seconds of this process's children that have ended: clients, among others."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def others_cpu_s(server_cpu_s: float) -> float:
+    """CPU-seconds of all but a server, this process and its children that have ended."""
+    return machine_cpu_s() - server_cpu_s - time.process_time() - children_cpu_s()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ import numpy as np
 
 from tests.bench.cases import Case, Limit
 from tests.bench.client import Load
-from tests.bench.machine import machine_cpu_s
+from tests.bench.machine import children_cpu_s, machine_cpu_s
 from tests.bench.process import Server
 from tests.bench.server import serving
 
@@ -86,12 +85,12 @@ def run_bare(loop: str, limit: Limit, clock: Clock) -> dict[str, float]:
 def run_load(load: Load, units_per_request: int, server: Server, cores: set[int]) -> dict[str, Any]:
     """One round over HTTP, the client on `cores`; raises LoadError if a request failed."""
     asked = {"port": server.port, "load": {**asdict(load), "body": None}}
-    cpu_s, machine_s, client_s = server.cpu_s(), machine_cpu_s(), _children_cpu_s()
+    cpu_s, machine_s, client_s = server.cpu_s(), machine_cpu_s(), children_cpu_s()
     start_s = time.perf_counter()
     found = run_pinned("tests.bench.client", asked, cores, load.body)
     wall_s = time.perf_counter() - start_s
     cpu_s = server.cpu_s() - cpu_s
-    other_s = machine_cpu_s() - machine_s - cpu_s - (_children_cpu_s() - client_s)
+    other_s = machine_cpu_s() - machine_s - cpu_s - (children_cpu_s() - client_s)
     if found["failed"]:
         raise LoadError(f"{found['failed']} requests failed, the first with {found['failure']}")
     latencies_s = np.array(found["latencies_s"])
@@ -106,12 +105,6 @@ def run_load(load: Load, units_per_request: int, server: Server, cores: set[int]
         "other_cores": max(0.0, other_s / wall_s),
         "latencies_s": latencies_s,
     }
-
-
-def _children_cpu_s() -> float:
-    """CPU-seconds of this process's children that have ended: clients, among others."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _over_http(case: Case, server: Server, duration_s: float, core: int) -> dict[str, Any]:

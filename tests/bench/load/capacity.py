@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -60,12 +61,20 @@ def demands(targets: Mapping[str, Target], plan: Plan) -> dict[str, tuple[str, D
     return found
 
 
-def measure(place: Place, targets: Mapping[str, Target], plan: Plan) -> dict[str, Any]:
-    """Search the highest rate of each, with its curve; and what the service said of its batches."""
+def measure(
+    place: Place,
+    targets: Mapping[str, Target],
+    plan: Plan,
+    others_cpu_s: Callable[[], float] | None = None,
+) -> dict[str, Any]:
+    """Search the highest rate of each, with its curve; and what the service said of its batches.
+
+    `others_cpu_s` tells, where that is known, what all else on the machine has used so far.
+    """
     endpoints: list[dict[str, Any]] = []
     seen: list[dict[str, Any]] = []
     for name, (title, demand) in demands(targets, plan).items():
-        probe = _watched(place, name, demand, plan.step_s, seen)
+        probe = _watched(place, name, demand, plan.step_s, seen, others_cpu_s)
         search = find_highest(
             probe,
             plan.effort,
@@ -78,13 +87,22 @@ def measure(place: Place, targets: Mapping[str, Target], plan: Plan) -> dict[str
 
 
 def _watched(
-    place: Place, name: str, demand: Demand, duration_s: float, seen: list[dict[str, Any]]
+    place: Place,
+    name: str,
+    demand: Demand,
+    duration_s: float,
+    seen: list[dict[str, Any]],
+    others_cpu_s: Callable[[], float] | None,
 ) -> Callable[[float], dict[str, Any]]:
-    """A probe that also notes what the service's metrics say of the step."""
+    """A probe that also notes what the service's metrics say of the step, and what others did."""
 
     def probe(rate: float) -> dict[str, Any]:
         before = observe.totals(observe.get(place.host, place.port, "/metrics"))
+        start_s, others_s = time.perf_counter(), others_cpu_s() if others_cpu_s else 0.0
         point = run_step(place, demand, rate, duration_s)
+        if others_cpu_s:
+            wall_s = time.perf_counter() - start_s
+            point["other_cores"] = max(0.0, others_cpu_s() - others_s) / wall_s
         after = observe.totals(observe.get(place.host, place.port, "/metrics"))
         for model, runs in observe.between(before, after).items():
             seen.append({"endpoint": name, "rate": rate, "model": model, **runs})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tests.bench.load.capacity import RANDOM, Plan, compare_with_queue, measure,
 from tests.bench.load.costs import ROUNDS, ROWS, cost_of
 from tests.bench.load.step import Place
 from tests.bench.load.targets import find_targets
-from tests.bench.machine import describe_machine
+from tests.bench.machine import describe_machine, others_cpu_s
 from tests.bench.process import Server
 from tests.bench.rounds import run_pinned
 from tests.bench.server import serving
@@ -45,7 +44,7 @@ def measure_own(
         place = place_of(server, cores)
         models = observe.models(place.host, place.port)
         targets = find_targets(models, objectives_ms)
-        found = measure(place, targets, plan)
+        found = measure(place, targets, plan, lambda: others_cpu_s(server.cpu_s()))
         defaults = limits(Settings())
         steps = overload(place, targets, found["endpoints"], plan, defaults)
         beyond = [{"title": "as it comes", "settings": defaults, "steps": steps}]
@@ -53,7 +52,8 @@ def measure_own(
         **defaults,
         "max_queue_ms": tight_ms(target.objective_ms for target in targets.values()),
     }
-    with _bounded(store, cores, tight["max_queue_ms"]) as server:
+    bounded = {"TRIPTYCH_MAX_QUEUE_MS": f"{tight['max_queue_ms']:g}"}
+    with serving(store, cores={cores.server}, settings=bounded) as server:
         steps = overload(place_of(server, cores), targets, found["endpoints"], plan, tight)
     beyond.append({"title": f"TRIPTYCH_MAX_QUEUE_MS={tight['max_queue_ms']:g}",
                    "settings": tight, "steps": steps})  # fmt: skip
@@ -86,14 +86,6 @@ def limits(settings: Settings) -> dict[str, float]:
 def tight_ms(objectives_ms: Iterable[float]) -> float:
     """A queue's limit for the tightest objective: half of it, the rest is for the run."""
     return min(objectives_ms) / 2
-
-
-@contextmanager
-def _bounded(store: Path, cores: Cores, max_queue_ms: float) -> Any:
-    with serving(
-        store, cores={cores.server}, settings={"TRIPTYCH_MAX_QUEUE_MS": f"{max_queue_ms:g}"}
-    ) as server:
-        yield server
 
 
 def model_line(model: Mapping[str, Any]) -> dict[str, str]:

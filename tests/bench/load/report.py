@@ -10,6 +10,7 @@ from typing import Any
 from tests.bench.load.advice import UTILISATION, advise
 from tests.bench.load.charts import curves_png, draw_cost, draw_curve, figure, svg
 from tests.bench.load.page import Page, markdown_table
+from tests.bench.report import quiet
 
 Report = Mapping[str, Any]
 Table = tuple[Sequence[str], list[list[object]]]
@@ -150,8 +151,11 @@ def where(report: Report) -> str:
     models = ", ".join(f"{one['id']} {one['version']} ({one['precision']})" for one in
                        report["models"])  # fmt: skip
     machine = report["machine"]
+    points = [point for one in report.get("endpoints", ()) for point in one["points"]]
+    others = [point["other_cores"] for point in points if "other_cores" in point]
+    state = f"{quiet(others)} " if others else ""
     return (
-        f"Models: {models}. Service: {report['service']}. Generator and report: "
+        f"Models: {models}. {state}Service: {report['service']}. Generator and report: "
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
         f"{machine['system']}, Python {machine['python']}, onnxruntime {machine['onnxruntime']}, "
         f"BentoML {machine['bentoml']}, {machine['date']}."
