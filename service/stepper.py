@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.admission import Admission
-from service.block import Block, Graph, Row
+from service.block import Block, Ended, Graph
 from service.cache import Cache
 from service.errors import NotReadyError
 from service.libc import give_way
@@ -29,7 +29,7 @@ from service.metrics import ModelMetrics
 from service.reading import Reader
 from service.sequences import FinishReason, Prompt, Stream, Token, Written
 
-_PACE_KEPT = 0.98  # of the pace, after each sequence: about fifty are remembered
+_PACE_KEPT = 0.95  # of the pace, after each step that ended sequences: twenty are remembered
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
 
 _Event = tuple[Stream, list[Token], FinishReason | Exception | None]
@@ -228,8 +228,7 @@ class Stepper:
             return
         readers = {reader.row: reader for reader, _ in writing}
         going, ended = self._block.first(list(readers), np.stack([v for _, v in writing]))
-        for row, reason in ended:
-            self._end(row, reason)
+        self._end(ended)
         for row in going:
             if row.stream.prompt.stream:
                 self._events.append((row.stream, row.take(), None))
@@ -242,8 +241,7 @@ class Stepper:
         rows = len(self._block.rows)
         ended = self._block.step()
         self._count_run(rows, start_s)
-        for row, reason in ended:
-            self._end(row, reason)
+        self._end(ended)
         now_s = time.perf_counter()
         if now_s >= self._deliver_at_s:
             self._deliver_at_s = now_s + self._stream_interval_s
@@ -258,9 +256,11 @@ class Stepper:
         for stream in [it.stream for it in readers] + [row.stream for row in rows]:
             self._events.append((stream, [], error))
 
-    def _end(self, row: Row, reason: FinishReason | Exception) -> None:
-        self._admission.left(1, time.perf_counter(), len(self._waiting))
-        self._events.append((row.stream, row.take(), reason))
+    def _end(self, ended: list[Ended]) -> None:
+        if ended:
+            self._admission.left(len(ended), time.perf_counter(), len(self._waiting))
+        for row, reason in ended:
+            self._events.append((row.stream, row.take(), reason))
 
     def _count_run(self, rows: int, start_s: float) -> None:
         self._metrics.batch_rows.observe(rows)
