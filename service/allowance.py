@@ -95,7 +95,8 @@ class Allowances:
         now_ns = time.monotonic_ns()  # one clock for all processes of a machine
         longest_ns = limits.tolerance_ns + limits.interval_ns
         # Further ahead than it could be: the machine has started anew, or the limits have changed.
-        full_ns = min(max(full_ns, now_ns), now_ns + longest_ns)
+        if not now_ns < full_ns <= now_ns + longest_ns:
+            full_ns = now_ns
         early_ns = full_ns - now_ns - limits.tolerance_ns
         if early_ns > 0:
             raise RateLimitedError(

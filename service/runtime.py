@@ -157,12 +157,12 @@ class Runtime:
 
     async def start(self) -> None:
         """Begin to load, and then to follow the store and the signals that end the process."""
+        limit_connections(self.settings)  # first: signals lead to the server
         DRAIN.follow_signals(
             delay_s=self.settings.drain_delay_s,
             timeout_s=self.settings.drain_timeout_s,
             on_close=self._close_ports,
         )
-        limit_connections(self.settings)
         metrics.forget_dead_workers()
         self._life = asyncio.create_task(self._live())
         if self.settings.grpc_port:

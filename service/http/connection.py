@@ -112,8 +112,8 @@ class Connection(_Heard, HttpToolsProtocol):
         """Whether part of a request has come, and not all."""
         self._in_head = False
         """Whether part of its head has come, and not all."""
-        self._began = False
-        """Whether it began in the data that came last."""
+        self._begun = 0
+        """Requests that began in the data that came last."""
         self._head_bytes = 0
         """Of a head that is not complete: what came of it, as far as is known."""
         self._measured = False
@@ -154,14 +154,16 @@ class Connection(_Heard, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; bound a head that is not complete, and time what is not whole."""
-        self._began = False
+        fresh, self._begun = not self._arriving, 0
         self._measured = self._head_bytes + len(data) > self._max_head_bytes
         super().data_received(data)
         if not self._arriving or self.transport.is_closing():
             return
         if self._in_head:
-            # A head that begins in the data may do so behind another request's end.
-            self._head_bytes = self._parsed_bytes if self._began else self._head_bytes + len(data)
+            if not self._begun or (fresh and self._begun == 1):
+                self._head_bytes += len(data)
+            else:  # it begins somewhere behind another request
+                self._head_bytes = self._parsed_bytes
             if self._head_bytes > self._max_head_bytes:
                 self._answer(self._large_head())
                 return
@@ -180,7 +182,8 @@ class Connection(_Heard, HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
-        self._arriving = self._in_head = self._began = True
+        self._arriving = self._in_head = True
+        self._begun += 1
         self._head_bytes = 0
         super().on_message_begin()
 
