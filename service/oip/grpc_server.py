@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.runtime import Runtime
     from service.settings import Settings
 
-_MAX_STREAMS = 256
+MAX_STREAMS = 256
 """Most calls of one connection at once; more wait."""
 _SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
@@ -37,7 +37,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_metadata_size", settings.max_head_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
-                ("grpc.max_concurrent_streams", _MAX_STREAMS),
+                ("grpc.max_concurrent_streams", MAX_STREAMS),
             ],
             interceptors=() if runtime.keys is None else (Access(runtime.keys),),
         )

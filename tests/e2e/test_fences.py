@@ -181,7 +181,7 @@ def bait() -> Iterator[Bait]:
     visits: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # as http.server names it
+        def do_GET(self) -> None:  # as http.server names it
             visits.append(self.path)
             self.send_response(200)
             self.end_headers()

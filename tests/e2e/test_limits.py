@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from httpx_ws import WebSocketDisconnect, connect_ws
 from tritonclient.utils import InferenceServerException
 
 from service.http.connection import MAX_ADDRESS_BYTES, MAX_HEADERS, MAX_PIPELINED
+from service.oip.grpc_server import MAX_STREAMS
 from tests.e2e.server import Server, free_port, serving
 from tests.pictures import bomb, picture
 
@@ -190,6 +192,26 @@ def test_a_grpc_message_is_bounded(limited: Server, port: int) -> None:
                 continue
             with pytest.raises(InferenceServerException, match=refused):
                 client.infer("cifar10", [image])
+
+
+def test_grpc_metadata_is_bounded(limited: Server, port: int) -> None:
+    with over_grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        client.get_server_metadata(headers={"x": "a" * (LIMITS["max_head_bytes"] - 1000)})
+        with pytest.raises(InferenceServerException) as refused:
+            client.get_server_metadata(headers={"x": "a" * (LIMITS["max_head_bytes"] + 1)})
+        assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+
+
+def test_a_grpc_connection_says_how_much_it_takes(limited: Server, port: int) -> None:
+    """In the first frame of HTTP/2 (RFC 9113, section 6.5): the peer must heed it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        head = connection.recv(9, socket.MSG_WAITALL)
+        length, kind = int.from_bytes(head[:3], "big"), head[3]
+        assert kind == 4
+        raw = connection.recv(length, socket.MSG_WAITALL)
+    settings = dict(struct.iter_unpack(">HI", raw))
+    assert settings[3] == MAX_STREAMS
 
 
 # --- heads ----------------------------------------------------------------------------------
