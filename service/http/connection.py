@@ -2,8 +2,7 @@
 
 The application sees a request once its head is complete, so what comes before that is held here,
 in subclasses of the protocols that uvicorn uses: httptools for HTTP, wsproto for WebSockets. A
-request that arrives in one piece, as nearly all do, costs two comparisons more; no timer is set for
-it.
+request that arrives in one piece, as nearly all do, costs a few comparisons more, and no timer.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ MAX_ADDRESS_BYTES = 8192
 MAX_HEADERS = 100
 MAX_PIPELINED = 16
 """Most requests that may wait on a connection behind the one that is answered."""
+MAX_GRPC_CALLS = 256
+"""Most calls of a gRPC connection at once; more wait."""
 _LEAST_TAKEN_BYTES = 1024
 """A client must take so much of a waiting answer in each `client_timeout_s`."""
 
@@ -156,7 +157,7 @@ class Connection(_Heard, HttpToolsProtocol):
         """Parse; bound a head that is not complete, and time what is not whole."""
         fresh, self._begun = not self._arriving, 0
         self._measured = self._head_bytes + len(data) > self._max_head_bytes
-        super().data_received(data)
+        HttpToolsProtocol.data_received(self, data)  # by name: on every request's way
         if not self._arriving or self.transport.is_closing():
             return
         if self._in_head:
@@ -185,7 +186,7 @@ class Connection(_Heard, HttpToolsProtocol):
         self._arriving = self._in_head = True
         self._begun += 1
         self._head_bytes = 0
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
 
     def on_headers_complete(self) -> None:
         """The head is there: refuse one over a limit, else start on it."""
@@ -199,15 +200,16 @@ class Connection(_Heard, HttpToolsProtocol):
             self._refuse(InvalidInputError("too many requests wait on this connection"))
         self._in_head = False
         self._head_bytes = 0
-        super().on_headers_complete()
-        if DRAIN.leaving and self.cycle is not None:
+        HttpToolsProtocol.on_headers_complete(self)
+        if DRAIN.state != "serving" and self.cycle is not None:
             self.cycle.keep_alive = False  # the client's next request finds another server
 
     def on_message_complete(self) -> None:
         """A request's last byte."""
         self._arriving = False
-        self._stop_clock()
-        super().on_message_complete()
+        if self._clock is not None:
+            self._stop_clock()
+        HttpToolsProtocol.on_message_complete(self)
 
     def _refuse(self, error: TriptychError) -> None:
         self._refusal = error

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from service.errors import SettingsError
+from service.http.connection import MAX_GRPC_CALLS
 from service.oip import grpc_service_pb2 as pb2
 from service.oip.grpc_access import Access
 from service.oip.grpc_calls import Calls
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from service.runtime import Runtime
     from service.settings import Settings
 
-MAX_STREAMS = 256
-"""Most calls of one connection at once; more wait."""
 _SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 
@@ -37,7 +36,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_metadata_size", settings.max_head_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
-                ("grpc.max_concurrent_streams", MAX_STREAMS),
+                ("grpc.max_concurrent_streams", MAX_GRPC_CALLS),
             ],
             interceptors=() if runtime.keys is None else (Access(runtime.keys),),
         )

@@ -20,7 +20,6 @@ from service import errors
 from service.errors import ContractError
 from service.http import connection
 from service.loading import golden, load
-from service.oip import grpc_server
 from service.settings import PREFIX, Settings
 from tests.conformance.test_doors import imports, modules, under
 from tests.conftest import ROOT
@@ -128,7 +127,7 @@ CONSTANTS = {
     "MAX_ADDRESS_BYTES": connection.MAX_ADDRESS_BYTES,
     "MAX_HEADERS": connection.MAX_HEADERS,
     "MAX_PIPELINED": connection.MAX_PIPELINED,
-    "MAX_STREAMS": grpc_server.MAX_STREAMS,
+    "MAX_GRPC_CALLS": connection.MAX_GRPC_CALLS,
 }
 
 

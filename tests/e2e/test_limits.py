@@ -18,8 +18,7 @@ import tritonclient.grpc as over_grpc
 from httpx_ws import WebSocketDisconnect, connect_ws
 from tritonclient.utils import InferenceServerException
 
-from service.http.connection import MAX_ADDRESS_BYTES, MAX_HEADERS, MAX_PIPELINED
-from service.oip.grpc_server import MAX_STREAMS
+from service.http.connection import MAX_ADDRESS_BYTES, MAX_GRPC_CALLS, MAX_HEADERS, MAX_PIPELINED
 from tests.e2e.server import Server, free_port, serving
 from tests.pictures import bomb, picture
 
@@ -211,7 +210,7 @@ def test_a_grpc_connection_says_how_much_it_takes(limited: Server, port: int) ->
         assert kind == 4
         raw = connection.recv(length, socket.MSG_WAITALL)
     settings = dict(struct.iter_unpack(">HI", raw))
-    assert settings[3] == MAX_STREAMS
+    assert settings[3] == MAX_GRPC_CALLS
 
 
 # --- heads ----------------------------------------------------------------------------------
