@@ -22,7 +22,13 @@ from service.session import Provider
 
 PREFIX = "TRIPTYCH_"
 OTHERS = frozenset(
-    {"TRIPTYCH_DATA", "TRIPTYCH_RUNS", "TRIPTYCH_SIGNING_KEY", "TRIPTYCH_TEST_IMAGE"}
+    {
+        "TRIPTYCH_DATA",
+        "TRIPTYCH_FUZZ_CASES",
+        "TRIPTYCH_RUNS",
+        "TRIPTYCH_SIGNING_KEY",
+        "TRIPTYCH_TEST_IMAGE",
+    }
 )
 """Variables with our prefix that belong to training and tests, which may share a shell."""
 

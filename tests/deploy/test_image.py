@@ -14,8 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, free_port, program
+from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, program
 from tests.deploy.test_kubernetes import GRACEFUL_S, IMAGE_USER
+from tests.ports import free_port
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "load/run.sh")

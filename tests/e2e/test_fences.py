@@ -14,8 +14,9 @@ import tritonclient.grpc as over_grpc
 from httpx_ws import WebSocketUpgradeError, connect_ws
 from tritonclient.utils import InferenceServerException
 
-from tests.e2e.server import Server, failed_start, free_port, serving
+from tests.e2e.server import Server, failed_start, serving
 from tests.pictures import picture
+from tests.ports import free_port
 
 SITE = "https://app.example.org"
 STRANGER = "https://evil.example.org"

@@ -19,8 +19,9 @@ from httpx_ws import WebSocketUpgradeError, connect_ws
 from tritonclient.utils import InferenceServerException
 
 from service.keys import new
-from tests.e2e.server import Server, free_port, serving
+from tests.e2e.server import Server, serving
 from tests.pictures import picture
+from tests.ports import free_port
 
 RATE, BURST, QUOTA = 5, 8, 12
 

@@ -19,8 +19,9 @@ from httpx_ws import WebSocketDisconnect, connect_ws
 from tritonclient.utils import InferenceServerException
 
 from service.http.connection import MAX_ADDRESS_BYTES, MAX_GRPC_CALLS, MAX_HEADERS, MAX_PIPELINED
-from tests.e2e.server import Server, free_port, serving
+from tests.e2e.server import Server, serving
 from tests.pictures import bomb, picture
+from tests.ports import free_port
 
 LIMITS: dict[str, Any] = {
     "max_body_bytes": 64 * 1024, "max_answer_bytes": 4 * 3072, "max_head_bytes": 12_000,

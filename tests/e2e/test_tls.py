@@ -20,7 +20,8 @@ from cryptography.x509.oid import NameOID
 from httpx_ws import connect_ws
 
 from tests.conftest import ROOT
-from tests.e2e.server import Server, failed_start, free_port, serving
+from tests.e2e.server import Server, failed_start, serving
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)
