@@ -41,8 +41,9 @@ from typing import Annotated
 import msgspec
 from watchfiles import awatch
 
+from service import metrics
 from service.allowance import Allowances, Limits
-from service.errors import NotAllowedError, SettingsError, UnauthorizedError
+from service.errors import NotAllowedError, SettingsError, TriptychError, UnauthorizedError
 
 log = logging.getLogger("triptych.keys")
 VARIABLE = "TRIPTYCH_API_KEYS"
@@ -153,7 +154,7 @@ class Keys:
         self._read()
 
     def admit(self, token: str | None, *, admin: bool = False) -> Grant:
-        """Look a key up, and count a request of it.
+        """Look a key up, and count a request of it, in the metrics too.
 
         Args:
             token: the key as it was sent; None if none was.
@@ -165,6 +166,21 @@ class Keys:
             RateLimitedError: as `Grant.charge`.
 
         """
+        key_id = ""
+        try:
+            entry = self._recognised(token)
+            key_id = entry.key.id
+            if admin and not entry.key.admin:
+                raise NotAllowedError("this is for admin keys")
+            grant = Grant(entry.key, entry.limits, self._allowances)
+            grant.charge()
+        except TriptychError as error:
+            metrics.count_key(key_id, error.code)
+            raise
+        metrics.count_key(key_id, "admitted")
+        return grant
+
+    def _recognised(self, token: str | None) -> Entry:
         if token is None:
             raise UnauthorizedError("send a key: Authorization: Bearer KEY, or x-api-key: KEY")
         entry = self._entries.get(token[3:].partition(".")[0]) if token[:3] == "tk-" else None
@@ -174,11 +190,7 @@ class Keys:
             raise UnauthorizedError("the key is not known")
         if time.time() >= entry.expires_s:
             raise UnauthorizedError("the key has expired")
-        grant = Grant(entry.key, entry.limits, self._allowances)
-        if admin and not entry.key.admin:
-            raise NotAllowedError("this is for admin keys")
-        grant.charge()
-        return grant
+        return entry
 
     def _read(self) -> None:
         try:

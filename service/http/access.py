@@ -6,7 +6,6 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import metrics
 from service.errors import TriptychError
 from service.http.answers import error_answer, error_body
 from service.keys import GRANT, Keys
@@ -63,10 +62,8 @@ class Access:
         try:
             grant = self._keys.admit(sent_key(scope["headers"]), admin=is_admin(path))
         except TriptychError as error:
-            metrics.count_key("", error.code)
             await _refuse(error, scope, receive, send)
             return
-        metrics.count_key(grant.key.id, "admitted")
         scope["key_id"] = grant.key.id
         GRANT.set(grant)  # this request's own context: the server runs each in a task
         await self._app(scope, receive, send)

@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 
-from service import metrics
 from service.errors import TriptychError
 from service.keys import GRANT, Keys
 from service.oip.grpc_calls import abort
@@ -35,9 +34,7 @@ class Access(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         try:
             grant = self._keys.admit(_sent_key(details), admin=method in _ADMIN)
         except TriptychError as error:
-            metrics.count_key("", error.code)
             return _refusal(error, handler)
-        metrics.count_key(grant.key.id, "admitted")
         GRANT.set(grant)  # this call's own context: the server runs each in a task
         return handler
 

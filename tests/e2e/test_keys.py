@@ -254,6 +254,8 @@ def test_metrics_name_keys_by_their_ids(guarded: Guarded) -> None:
     text = guarded.get("/metrics", "operator").text
     assert 'triptych_key_requests_total{key="user",outcome="admitted"}' in text
     assert 'triptych_key_requests_total{key="",outcome="invalid_api_key"}' in text
+    assert 'triptych_key_requests_total{key="user",outcome="not_allowed"}' in text
+    assert 'triptych_key_requests_total{key="hasty",outcome="rate_limited"}' in text
     for token in guarded.tokens.values():
         assert token not in text
 
