@@ -94,14 +94,14 @@ class LongAddressError(TriptychError):
     """The request's address is longer than the limit."""
 
     status = 414
-    code = "too_large"
+    code = "address_too_long"
 
 
 class LargeHeadError(TriptychError):
     """The request's head has more bytes or headers than the limit."""
 
     status = 431
-    code = "too_large"
+    code = "head_too_large"
 
 
 class UnsupportedMediaError(TriptychError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.e2e.server import Server, serving
 from tests.pictures import picture
 from tests.ports import free_port
 
-RATE, BURST, QUOTA = 5, 8, 12
+RATE, BURST, QUOTA = 0.5, 8, 12
 
 
 @dataclass(frozen=True)
@@ -153,18 +154,18 @@ def test_a_key_for_one_model_gets_no_other(guarded: Guarded) -> None:
 def test_a_rate_holds_over_the_workers(guarded: Guarded) -> None:
     """Each request on a connection of its own: both workers are asked."""
     begin_s = time.monotonic()
-    answers = [guarded.get("/v1/models", "hasty") for _ in range(60)]
+    answers = [guarded.get("/v1/models", "hasty") for _ in range(20)]
     took_s = time.monotonic() - begin_s
     good = sum(answer.status_code == 200 for answer in answers)
     assert BURST <= good <= BURST + RATE * took_s + 1
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert refused, f"60 requests took {took_s:.0f} s; the rate was not reached"
+    assert refused, f"20 requests took {took_s:.0f} s; the rate was not reached"
     for answer in refused:
         assert answer.status_code == 429
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] in ("1", "2")
         assert answer.json()["error"]["code"] == "rate_limited"
         assert f"{RATE} requests a second" in answer.json()["error"]["message"]
-    time.sleep(1.2)
+    time.sleep(2.2)
     assert guarded.get("/v1/models", "hasty").status_code == 200
 
 
@@ -240,7 +241,8 @@ def test_a_grpc_stream_is_refused_and_counted_too(guarded: Guarded) -> None:
         answers: list[object] = []
         with over_grpc.InferenceServerClient(f"127.0.0.1:{guarded.grpc_port}") as client:
             client.start_stream(partial(_keep, answers), headers=headers)
-            client.async_stream_infer("cifar10", [image])
+            with suppress(InferenceServerException):  # it may have ended already
+                client.async_stream_infer("cifar10", [image])
             end_s = time.monotonic() + 20
             while not answers and time.monotonic() < end_s:
                 time.sleep(0.02)
