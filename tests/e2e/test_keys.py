@@ -54,7 +54,8 @@ def guarded(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "reader": 'models = ["shakespeare"]',
         "hasty": f"requests_per_s = {RATE}\nburst = {BURST}",
         "daily": f"requests_per_day = {QUOTA}", "talker": "requests_per_day = 4",
-        "caller": "requests_per_day = 3",
+        "caller": "requests_per_day = 3", "streamer": "requests_per_day = 1",
+        "spent": "requests_per_day = 1",
     }  # fmt: skip
     tokens, tables = {}, []
     for key_id, extra in more.items():
@@ -237,27 +238,31 @@ def _keep(answers: list[object], result: object, error: object) -> None:
 def test_a_grpc_stream_is_refused_and_counted_too(guarded: Guarded) -> None:
     image = over_grpc.InferInput("image", [1, 32, 32, 3], "UINT8")
     image.set_data_from_numpy(np.zeros((1, 32, 32, 3), np.uint8))
-    for headers in ({}, guarded.headers("caller")):
+    for headers, good in (({}, 0), (guarded.headers("streamer"), 1)):
         answers: list[object] = []
         with over_grpc.InferenceServerClient(f"127.0.0.1:{guarded.grpc_port}") as client:
             client.start_stream(partial(_keep, answers), headers=headers)
             with suppress(InferenceServerException):  # it may have ended already
-                client.async_stream_infer("cifar10", [image])
+                for _ in range(good + 1):
+                    client.async_stream_infer("cifar10", [image])
             end_s = time.monotonic() + 20
-            while not answers and time.monotonic() < end_s:
+            while len(answers) <= good and time.monotonic() < end_s:
                 time.sleep(0.02)
             client.stop_stream()
-        assert isinstance(answers[0], InferenceServerException)
+        refused = [isinstance(answer, InferenceServerException) for answer in answers]
+        assert refused == [False] * good + [True]
 
 
 def test_metrics_name_keys_by_their_ids(guarded: Guarded) -> None:
     assert guarded.classify("user").status_code == 200
     assert guarded.server.get("/v1/models").status_code == 401
+    assert guarded.get("/metrics", "user").status_code == 403
+    assert [guarded.get("/v1/models", "spent").status_code for _ in range(2)] == [200, 429]
     text = guarded.get("/metrics", "operator").text
     assert 'triptych_key_requests_total{key="user",outcome="admitted"}' in text
     assert 'triptych_key_requests_total{key="",outcome="invalid_api_key"}' in text
     assert 'triptych_key_requests_total{key="user",outcome="not_allowed"}' in text
-    assert 'triptych_key_requests_total{key="hasty",outcome="rate_limited"}' in text
+    assert 'triptych_key_requests_total{key="spent",outcome="quota_exceeded"}' in text
     for token in guarded.tokens.values():
         assert token not in text
 
