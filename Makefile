@@ -32,7 +32,11 @@ BENCH_ARGS ?=
 # More options for the open loop, e.g. LOAD_ARGS="--objective classify=20 --only classify mix".
 LOAD_ARGS ?=
 DURATION ?= 1800
-DRAIN_S ?= 30
+# After SIGTERM: how long requests under way may take to end.
+DRAIN_S ?= 25
+# TLS: PEM files of the certificate chain and its key, for HTTP, gRPC and the admin port.
+TLS_CERT ?=
+TLS_KEY ?=
 # More options for pytest, e.g. TEST_ARGS="--durations 20".
 TEST_ARGS ?=
 FUZZ_CASES ?= 10000
@@ -74,8 +78,11 @@ SERVING := $(if $(filter cuda,$(PROVIDER)),$(GPU),$(SERVE))
 serve: $(SERVING)/ready ## run the service on the shipped models (HOST, PORT, WORKERS, STORE, PROVIDER)
 	@mkdir -p $(BENTOML_HOME)
 	TRIPTYCH_STORE=$(STORE) TRIPTYCH_WORKERS=$(WORKERS) TRIPTYCH_PROVIDER=$(PROVIDER) \
+		TRIPTYCH_DRAIN_TIMEOUT_S=$(DRAIN_S) \
+		$(if $(TLS_CERT),TRIPTYCH_TLS_CERT=$(TLS_CERT)) $(if $(TLS_KEY),TRIPTYCH_TLS_KEY=$(TLS_KEY)) \
 		exec $(SERVING)/bin/bentoml serve service.app:Triptych --host $(HOST) --port $(PORT) \
-		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S)
+		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S) \
+		$(if $(TLS_CERT),--ssl-certfile $(TLS_CERT)) $(if $(TLS_KEY),--ssl-keyfile $(TLS_KEY))
 
 test: check ## lint, type-check and run every test, a process a core (TEST_ARGS)
 	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TEST_ARGS)

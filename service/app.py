@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from service.errors import SettingsError, TriptychError
 from service.http import openapi, surface
-from service.http.front import Front
+from service.http.fence import fenced
 from service.kinds import kinds
 from service.runtime import Runtime, preflight
 from service.settings import Settings
@@ -77,7 +77,7 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
             )
 
         ours = [*surface.routes(runtime), *openapi.routes(document)]
-        return Front(ours, super().to_asgi(is_main=is_main), endpoints, settings)
+        return fenced(ours, super().to_asgi(is_main=is_main), endpoints, runtime)
 
 
 def _with_endpoints(worker: type[_Worker]) -> type[_Worker]:

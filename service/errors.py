@@ -34,6 +34,20 @@ class InvalidInputError(TriptychError):
     code = "invalid_input"
 
 
+class UnauthorizedError(TriptychError):
+    """No API key was sent, or none that is known."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class NotAllowedError(TriptychError):
+    """The API key is known, and not for this."""
+
+    status = 403
+    code = "not_allowed"
+
+
 class DisabledError(TriptychError):
     """The service can do it, but its operator has not switched it on."""
 
@@ -69,6 +83,27 @@ class TooLargeError(TriptychError):
     code = "too_large"
 
 
+class SlowRequestError(TriptychError):
+    """The request did not come in whole within its time."""
+
+    status = 408
+    code = "slow_request"
+
+
+class LongAddressError(TriptychError):
+    """The request's address is longer than the limit."""
+
+    status = 414
+    code = "address_too_long"
+
+
+class LargeHeadError(TriptychError):
+    """The request's head has more bytes or headers than the limit."""
+
+    status = 431
+    code = "head_too_large"
+
+
 class UnsupportedMediaError(TriptychError):
     """The content type is not one that this route reads."""
 
@@ -102,6 +137,18 @@ class OverloadedError(TriptychError):
     def __init__(self, message: str, *, retry_after_s: float, field: str | None = None) -> None:
         super().__init__(message, field=field)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(OverloadedError):
+    """The API key asks faster than it may."""
+
+    code = "rate_limited"
+
+
+class QuotaExceededError(RateLimitedError):
+    """The API key has used up its requests of the day."""
+
+    code = "quota_exceeded"
 
 
 class NotReadyError(TriptychError):

@@ -139,11 +139,13 @@ def golden(folder: Path, file: str = GOLDEN_FILE) -> tuple[Arrays, Arrays]:
     inputs: Arrays = {}
     outputs: Arrays = {}
     try:
-        with (folder / file).open("rb") as opened, np.load(opened) as archive:
+        with (folder / file).open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             for key in archive.files:
                 side, _, tensor = key.partition(".")
                 {"input": inputs, "output": outputs}[side][tensor] = archive[key]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise ContractError(f"{folder / file} cannot be read: {error}") from error
     return inputs, outputs
 

@@ -75,6 +75,13 @@ QUEUE_ROWS = Level(
 CACHE_HITS = Count(
     Counter("triptych_cache_hits", "Requests answered from the cache of answers", ["model"])
 )
+KEY_REQUESTS = Count(
+    Counter(
+        "triptych_key_requests",
+        "Requests by the API key's id, empty where none is known, and what came of the key",
+        ["key", "outcome"],
+    )
+)
 MODEL_INFO = Gauge(
     "triptych_model_info",
     "1 for the version that is served",
@@ -127,11 +134,17 @@ class ModelMetrics:
         CACHE_HITS.add(self._labels)
 
 
+def count_key(key_id: str, outcome: str) -> None:
+    """Count a request that came with a key, or without the one it needs."""
+    _due()
+    KEY_REQUESTS.add((key_id, outcome))
+
+
 def flush() -> None:
     """Write what was tallied to where scrapes read it."""
     for tally in (
         REQUESTS, REQUEST_SECONDS, BATCH_ROWS, QUEUE_SECONDS, INFERENCE_SECONDS, QUEUE_ROWS,
-        CACHE_HITS,
+        CACHE_HITS, KEY_REQUESTS,
     ):  # fmt: skip
         tally.flush()
 

@@ -51,6 +51,8 @@ class Registry:
         self.expected: list[str] = []
         self.problems: dict[str, str] = {}
         """Why a model's current version is not served, by model."""
+        self.permit: Callable[[str], None] | None = None
+        """Raises for a model that the running request is not allowed; None: all are."""
         self.unloaded: set[str] = set()
         """Models that a client unloaded: nobody expects them, whatever is published."""
 
@@ -77,7 +79,10 @@ class Registry:
             NotReadyError: it is not loaded.
 
         """
-        return self._lease(self._find(kind, name))
+        served = self._find(kind, name)
+        if self.permit is not None:
+            self.permit(served.engine.manifest.name)
+        return self._lease(served)
 
     def _lease(self, served: Served) -> Lease[K]:
         """On the served version, or on the one on trial if this request falls to it."""
@@ -94,6 +99,8 @@ class Registry:
             NotReadyError: it is not loaded.
 
         """
+        if self.permit is not None:
+            self.permit(name)
         served = self._served.get(name)
         if served is None:
             self._refuse_unloaded(name)

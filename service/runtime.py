@@ -6,14 +6,21 @@ import asyncio
 import contextlib
 import socket
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import memory, metrics
+from service.allowance import Allowances
+from service.drain import DRAIN
 from service.errors import SettingsError
 from service.feedback import check_feedback, open_feedback
+from service.http.admin import AdminServer, check_tls, listen
+from service.http.connection import limit_connections
+from service.http.origins import origins
+from service.keys import Keys, permit_model
 from service.lanes import Lanes
 from service.oip.repository import Control, shared_folder
 from service.registry import Registry
@@ -51,6 +58,12 @@ def preflight(settings: Settings) -> None:
     check_provider(settings.provider)
     open_store(settings)
     check_feedback(settings)
+    check_tls(settings)
+    origins(settings.cors_origins)
+    with tempfile.TemporaryDirectory() as folder:
+        open_keys(settings, Path(folder))
+    if settings.admin_port:
+        listen(settings.admin_host, settings.admin_port).close()
     if settings.grpc_port:
         check_grpc(settings.grpc_host, settings.grpc_port)
     if settings.provider == "cuda":
@@ -60,6 +73,21 @@ def preflight(settings: Settings) -> None:
             manifest = store.verified(name, version)
             graph = manifest.serving("float32").graph
             Session(store.folder(name, version) / graph, provider="cuda")
+
+
+def open_keys(settings: Settings, folder: Path) -> Keys | None:
+    """The keys that are asked for, if any; what is used of them is kept in `folder` unless the
+    settings say where. Raises SettingsError for a file that is none.
+    """
+    if not settings.keys_file:
+        return None
+    usage = settings.keys_usage
+    path = Path(usage) if usage else folder / "usage"
+    try:
+        allowances = Allowances(path)
+    except OSError as error:
+        raise SettingsError(f"TRIPTYCH_KEYS_USAGE={usage!r}: {error}") from error
+    return Keys(Path(settings.keys_file), allowances)
 
 
 def check_grpc(host: str, port: int) -> None:
@@ -103,6 +131,14 @@ class Runtime:
         self.lanes = Lanes(settings.lanes)
         self.store = open_store(settings)
         self.registry = Registry(settings, self.store, self.lanes)
+        self.keys = open_keys(settings, shared_folder("keys")) if settings.keys_file else None
+        """Who may ask; None where anybody may."""
+        if self.keys is not None:
+            self.registry.permit = permit_model
+        self.origins = origins(settings.cors_origins)
+        """Sites whose pages may use the service, besides its own."""
+        self.admin: AdminServer | None = None
+        """The admin port, if there is one."""
         self.control = (
             Control(self.registry, self.store, shared_folder()) if settings.model_control else None
         )
@@ -111,10 +147,22 @@ class Runtime:
         """Where large images are decoded, off the event loop."""
         self.feedback = open_feedback(settings)
         self._grpc: GrpcServer | None = None
+        self._grpc_ends: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here: every model is served, and this is not the end."""
+        return self.registry.ready and not DRAIN.leaving
+
     async def start(self) -> None:
-        """Begin to load, and then to follow the store."""
+        """Begin to load, and then to follow the store and the signals that end the process."""
+        limit_connections(self.settings)  # first: signals lead to the server
+        DRAIN.follow_signals(
+            delay_s=self.settings.drain_delay_s,
+            timeout_s=self.settings.drain_timeout_s,
+            on_close=self._close_ports,
+        )
         metrics.forget_dead_workers()
         self._life = asyncio.create_task(self._live())
         if self.settings.grpc_port:
@@ -123,11 +171,15 @@ class Runtime:
 
             self._grpc = GrpcServer(self)
             await self._grpc.start()
+        if self.admin is not None:
+            await self.admin.start()
 
     async def _live(self) -> None:
         # Watch first: a version published while the models load must not go unnoticed.
         watching = self.settings.watch and self.store.home.watchable
         async with asyncio.TaskGroup() as group:
+            if self.keys is not None:
+                group.create_task(self.keys.follow())
             if self.control is not None:
                 group.create_task(self.control.follow())
                 self.control.recall()
@@ -139,10 +191,19 @@ class Runtime:
         await self.registry.open()
         memory.settle()
 
+    def _close_ports(self) -> None:
+        """Take no more gRPC calls; those under way get as long to end as requests over HTTP."""
+        if self._grpc is not None and self._grpc_ends is None:
+            ended = self._grpc.stop(self.settings.drain_timeout_s)
+            self._grpc_ends = asyncio.ensure_future(ended)
+
     async def close(self) -> None:
         """Let gRPC calls end, stop following, close every model, stop the threads."""
-        if self._grpc is not None:
-            await self._grpc.stop()
+        self._close_ports()
+        if self.admin is not None:
+            await self.admin.stop()
+        if self._grpc_ends is not None:
+            await self._grpc_ends
         if self._life is not None:
             self._life.cancel()
             with contextlib.suppress(asyncio.CancelledError):

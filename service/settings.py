@@ -82,6 +82,18 @@ class Settings:
     max_answer_bytes: int = _setting(
         64 * 2**20, "largest tensors in an answer of the Open Inference Protocol", minimum=1024
     )
+    max_head_bytes: int = _setting(
+        32 * 1024, "largest request head: address and headers", minimum=1024
+    )
+    max_connections: int = _setting(
+        1000, "most open connections per worker; more get 503 unless an idle one can go", minimum=1
+    )
+    client_timeout_s: float = _setting(
+        30.0,
+        "a request that has not come in whole by then gets 408; a client that takes nothing of its "
+        "answer for as long is cut off",
+        minimum=0.1,
+    )
     max_image_pixels: int = _setting(50_000_000, "largest image, width times height", minimum=1)
     max_images: int = _setting(256, "most images in a request to classify or draw", minimum=1)
     max_prompt_chars: int = _setting(8192, "longest prompt", minimum=1)
@@ -96,11 +108,41 @@ class Settings:
         0, "answers kept per worker for requests that come again; 0: none", minimum=0
     )
     request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
+    drain_delay_s: float = _setting(
+        5.0,
+        "after SIGTERM, how long to serve on while /readyz says 503, so that proxies turn away",
+        minimum=0,
+    )
+    drain_timeout_s: float = _setting(
+        25.0, "after that, how long requests and streams may take to end", minimum=0
+    )
     watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
     grpc_port: int = _setting(
         0, "port of the Open Inference Protocol over gRPC; 0: off; needs the grpc extra", minimum=0
     )
     grpc_host: str = _setting("127.0.0.1", "address that the gRPC port listens on")
+    keys_file: str = _setting(
+        "", "TOML file of API keys, read again when it changes; empty: nobody is asked for one"
+    )
+    keys_usage: str = _setting(
+        "",
+        "file of what keys have used of their day, kept over restarts; empty: counted anew from "
+        "each start",
+    )
+    admin_port: int = _setting(
+        0,
+        "port of its own for /metrics and for loading and unloading, which are then nowhere else "
+        "and need no key; 0: off",
+        minimum=0,
+    )
+    admin_host: str = _setting("127.0.0.1", "address that the admin port listens on")
+    tls_cert: str = _setting(
+        "", "certificate chain (PEM) of the gRPC and admin ports; HTTP has bentoml's --ssl-certfile"
+    )
+    tls_key: str = _setting("", "private key (PEM) of tls_cert")
+    cors_origins: str = _setting(
+        "", "origins, by commas, whose pages may use the service; empty: its own only"
+    )
     model_control: bool = _setting(False, "let clients load and unload models over /v2/repository")
     feedback: str = _setting(
         "",

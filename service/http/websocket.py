@@ -13,19 +13,20 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.errors import BusyError, DisabledError, TooLargeError, TriptychError
+from service.errors import BusyError, TooLargeError, TriptychError
 from service.http.answers import error_body
 from service.http.bodies import decode_json
 from service.http.completions import CompletionRequest
 from service.http.events import within
 from service.http.exchange import stream_limit_s, timeout_s
+from service.http.origins import check_origin, origins
 from service.http.writing import Completion
+from service.keys import charge_again
 from service.metrics import Outcome, RequestMeter, outcome_of
 from service.settings import Settings
 
@@ -50,22 +51,13 @@ _encoder = msgspec.json.Encoder()
 async def converse(socket: WebSocket, begin: Begin, settings: Settings) -> None:
     """Answer a client until it leaves; one that comes from another site's page is turned away."""
     try:
-        _check_origin(socket)
+        check_origin(socket, origins(settings.cors_origins))
         timeout_s(socket, settings)
     except TriptychError as error:
         RequestMeter(ROUTE).fail(error)
         await _turn_away(socket, error)
         return
     await Conversation(socket, begin, settings).run()
-
-
-def _check_origin(socket: WebSocket) -> None:
-    """Browsers let any page open a WebSocket to anywhere, and name the page's site."""
-    origin, host = socket.headers.get("origin"), socket.headers.get("host", "")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-        raise DisabledError(
-            "pages of other sites may not connect: Origin must be this host", field="origin"
-        )
 
 
 async def _turn_away(socket: WebSocket, error: TriptychError) -> None:
@@ -114,6 +106,7 @@ class Conversation:
                 return
             if not self._last_said:
                 raise BusyError("one completion at a time: the last one has not ended")
+            charge_again()
         except TriptychError as error:
             RequestMeter(ROUTE).fail(error)
             await self._say(error_body(error))

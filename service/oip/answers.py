@@ -7,13 +7,14 @@ import math
 
 from starlette.responses import Response
 
-from service.errors import OverloadedError, TriptychError
+from service.errors import NotAllowedError, OverloadedError, TriptychError
 from service.http.answers import json_answer
 
 log = logging.getLogger("triptych.oip")
 
 GRPC_STATUS = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     403: "FAILED_PRECONDITION",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
@@ -25,6 +26,13 @@ GRPC_STATUS = {
     504: "DEADLINE_EXCEEDED",
 }
 """Name of the gRPC status code for an HTTP status; any other is INTERNAL."""
+
+
+def grpc_status(error: TriptychError) -> str:
+    """The name of the gRPC status code for an error."""
+    if isinstance(error, NotAllowedError):
+        return "PERMISSION_DENIED"
+    return GRPC_STATUS.get(error.status, "INTERNAL")
 
 
 def planned(error: Exception) -> TriptychError:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.json_format import ParseDict
 
-from service.errors import TriptychError
+from service.errors import NotAllowedError, TriptychError
+from service.keys import charge_again
 from service.kinds.base import Kind
 from service.metrics import RequestMeter
 from service.oip import grpc_service_pb2 as pb2
-from service.oip.answers import GRPC_STATUS, planned, retry_after_s
+from service.oip.answers import grpc_status, planned, retry_after_s
 from service.oip.descriptions import model_config, model_metadata, server_metadata
 from service.oip.grpc_messages import Unread, parse, plain, render
 from service.oip.inference import infer
-from service.oip.repository import control_of, index
+from service.oip.repository import Control, control_of, index
 from service.oip.requests import check_parameters
 from service.oip.statistics import statistics
 
@@ -45,7 +46,7 @@ def _framed(route: str) -> Callable[[Callable[..., Awaitable[Any]]], Call]:
                 raise
             except Exception as error:
                 meter.fail(error)
-                await _abort(context, error)
+                await abort(context, error)
             else:
                 meter.close("ok")
                 return response
@@ -55,14 +56,15 @@ def _framed(route: str) -> Callable[[Callable[..., Awaitable[Any]]], Call]:
     return frame
 
 
-async def _abort(context: Any, error: Exception) -> None:
+async def abort(context: Any, error: Exception) -> None:
+    """End a call with the status of an error; raises what gRPC ends it by."""
     refused = planned(error)
     again_s = retry_after_s(refused)
     # The second is gRPC's own word to clients that retry by themselves.
     trailing = () if again_s is None else (
         ("retry-after", str(again_s)), ("grpc-retry-pushback-ms", str(1000 * again_s)),
     )  # fmt: skip
-    code = grpc.StatusCode[GRPC_STATUS.get(refused.status, "INTERNAL")]
+    code = grpc.StatusCode[grpc_status(refused)]
     await context.abort(code, refused.message, trailing)
 
 
@@ -73,7 +75,7 @@ def refusing_unread(call: Call) -> Call:
     async def refusing(request: Any, context: Any) -> Any:
         if isinstance(request, Unread):
             RequestMeter("grpc.unread").fail(request.error)
-            await _abort(context, request.error)
+            await abort(context, request.error)
         return await call(request, context)
 
     return refusing
@@ -93,7 +95,7 @@ class Calls:
 
     async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Whether every model that is expected is served."""
-        return pb2.ServerReadyResponse(ready=self._registry.ready)
+        return pb2.ServerReadyResponse(ready=self._runtime.ready)
 
     async def ModelReady(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Whether the model is served; one that does not exist is not, as in Triton."""
@@ -140,7 +142,7 @@ class Calls:
     @_framed("grpc.repository")
     async def RepositoryModelLoad(self, request: Any, *_: Any) -> Any:  # noqa: N802
         """Load a model on every worker."""
-        control = control_of(self._runtime.control)
+        control = self._control()
         check_parameters(plain(request.parameters), (), "the request")
         await control.load(request.model_name)
         return pb2.RepositoryModelLoadResponse()
@@ -148,7 +150,7 @@ class Calls:
     @_framed("grpc.repository")
     async def RepositoryModelUnload(self, request: Any, *_: Any) -> Any:  # noqa: N802
         """Unload a model on every worker."""
-        control = control_of(self._runtime.control)
+        control = self._control()
         check_parameters(plain(request.parameters), ("unload_dependents",), "the request")
         await control.unload(request.model_name)
         return pb2.RepositoryModelUnloadResponse()
@@ -171,9 +173,11 @@ class Calls:
         tasks: set[asyncio.Task[Any]] = set()
 
         async def read() -> None:
+            first = True
             try:
                 async for request in requests:
-                    task = asyncio.create_task(self._streamed(request))
+                    task = asyncio.create_task(self._streamed(request, first=first))
+                    first = False
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                     await answers.put(task)
@@ -188,12 +192,14 @@ class Calls:
             for pending in (reader, *tasks):
                 pending.cancel()
 
-    async def _streamed(self, request: Any) -> Any:
+    async def _streamed(self, request: Any, *, first: bool) -> Any:
         meter = RequestMeter("grpc.stream")
         if isinstance(request, Unread):
             meter.fail(request.error)
             return pb2.ModelStreamInferResponse(error_message=planned(request.error).message)
         try:
+            if not first:  # that was counted when the call began
+                charge_again()
             response = await self._infer(request, self._settings.request_timeout_s, meter)
         except asyncio.CancelledError:
             meter.close("cancelled")
@@ -212,6 +218,11 @@ class Calls:
             meter.model = engine.manifest.name
             inferred = await infer(engine, parse(request, limit_s), self._settings)
             return render(request.id, inferred)
+
+    def _control(self) -> Control:
+        if self._settings.admin_port:
+            raise NotAllowedError("loading and unloading is asked for on the admin port here")
+        return control_of(self._runtime.control)
 
     def _lease(self, request: Any) -> Lease[Kind]:
         return self._registry.lease_any(request.name, request.version or None)

@@ -5,18 +5,22 @@ Workers share the port (SO_REUSEPORT); the kernel spreads connections over them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from service.errors import SettingsError
+from service.http.connection import MAX_GRPC_CALLS
 from service.oip import grpc_service_pb2 as pb2
+from service.oip.grpc_access import Access
 from service.oip.grpc_calls import Calls, refusing_unread
 from service.oip.grpc_messages import read_as
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
+    from service.settings import Settings
 
 _SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
@@ -31,7 +35,11 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 1),
-            ]
+                ("grpc.max_metadata_size", settings.max_head_bytes),
+                ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
+                ("grpc.max_concurrent_streams", MAX_GRPC_CALLS),
+            ],
+            interceptors=() if runtime.keys is None else (Access(runtime.keys),),
         )
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(_SERVICE.full_name, _handlers(Calls(runtime)))]
@@ -41,14 +49,23 @@ class GrpcServer:
         """Listen; raises SettingsError if the port cannot be had."""
         address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
         try:
-            self._server.add_insecure_port(address)
+            if self._settings.tls_cert:
+                self._server.add_secure_port(address, _credentials(self._settings))
+            else:
+                self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise SettingsError(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
 
-    async def stop(self) -> None:
-        """Take no more calls, and end when those in flight have ended."""
-        await self._server.stop(self._settings.request_timeout_s or None)
+    async def stop(self, timeout_s: float) -> None:
+        """Take no more calls; end when those in flight have, or are aborted, after `timeout_s`."""
+        await self._server.stop(timeout_s)
+
+
+def _credentials(settings: Settings) -> Any:
+    chain = Path(settings.tls_cert)
+    key = Path(settings.tls_key) if settings.tls_key else chain  # a PEM file may hold both
+    return grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())])
 
 
 def _handlers(calls: Calls) -> dict[str, grpc.RpcMethodHandler]:

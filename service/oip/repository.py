@@ -60,10 +60,10 @@ def _names(registry: Registry, store: Store) -> list[str]:
     return sorted(known)
 
 
-def shared_folder() -> Path:
+def shared_folder(name: str = "control") -> Path:
     """Where this server's workers leave word; a new one of this process' own if it is alone."""
     metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(metrics) / "control" if metrics else Path(tempfile.mkdtemp(prefix="triptych-"))
+    return Path(metrics) / name if metrics else Path(tempfile.mkdtemp(prefix="triptych-"))
 
 
 class _Word(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from service.http.exchange import (
     timeout_s,
     timing_headers,
 )
+from service.http.origins import check_origin
 from service.metrics import RequestMeter
 from service.oip.answers import oip_answer
 from service.oip.bodies import read_inflated, split, tensor_answer
@@ -73,7 +74,7 @@ def _server_routes(runtime: Runtime) -> list[Route]:
         return Response()
 
     async def ready(_: Request) -> Response:
-        return Response(status_code=200 if runtime.registry.ready else 503)
+        return Response(status_code=200 if runtime.ready else 503)
 
     async def stats(_: Request, __: RequestMeter) -> Response:
         return json_answer(await statistics(one.manifest for one in runtime.registry.engines()))
@@ -107,6 +108,7 @@ def _repository_routes(runtime: Runtime) -> list[Route]:
         return json_answer({})
 
     async def read_change(request: Request, known: Sequence[str]) -> None:
+        check_origin(request, runtime.origins)
         body = await read_body(request, max_bytes=settings.max_body_bytes)
         asked = decode_json(body or b"{}", _change_decoder)
         check_parameters(asked.parameters or {}, known, "the request")

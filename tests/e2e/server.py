@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ class Server:
     url: str
     home: Path
     process: subprocess.Popen[bytes]
+    trust: ssl.SSLContext | bool = True
+    """What vouches for the server's certificate, if it has one."""
 
     @property
     def log(self) -> str:
         return (self.home / "log").read_text(encoding="utf-8", errors="replace")
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=30)
+        return httpx.get(self.url + path, timeout=30, verify=self.trust)
 
     def post(self, path: str, **options: object) -> httpx.Response:
         """On a connection of its own, so that either worker may answer."""
@@ -72,6 +75,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     """This environment, with no settings but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
     ours = {f"TRIPTYCH_{name.upper()}": str(value) for name, value in settings.items()}
+    # Nobody waits for a balancer to turn away here, unless a test is about that.
+    ours = {"TRIPTYCH_DRAIN_DELAY_S": "0"} | ours
     return kept | ours | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
 
 
@@ -84,20 +89,31 @@ def command(port: int) -> list[str]:
 
 
 @contextmanager
-def serving(store: Path, home: Path, **settings: object) -> Iterator[Server]:
-    """Start on a free port; stop it, and look for crashes in its log, at the end."""
+def serving(
+    store: Path,
+    home: Path,
+    *,
+    options: Sequence[str] = (),
+    trust: ssl.SSLContext | None = None,
+    **settings: object,
+) -> Iterator[Server]:
+    """Start on a free port; stop it, and look for crashes in its log, at the end.
+
+    `options` are more of BentoML's; with `trust` it speaks TLS.
+    """
     home.mkdir(exist_ok=True)
     port = free_port()
-    options = {"store": store, "workers": WORKERS, "threads": 1} | settings
+    settings = {"store": store, "workers": WORKERS, "threads": 1} | settings
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            command(port),
+            [*command(port), *options],
             cwd=ROOT,
-            env=environment(home, **options),
+            env=environment(home, **settings),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    server = Server(f"http://127.0.0.1:{port}", home, process)
+    scheme = "http" if trust is None else "https"
+    server = Server(f"{scheme}://127.0.0.1:{port}", home, process, trust or True)
     with process:
         try:
             server.wait_for("/livez", 200)

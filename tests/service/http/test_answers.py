@@ -77,7 +77,25 @@ def test_every_error_has_its_status_and_code(kind: type[TriptychError]) -> None:
     answer = error_answer(error)
     assert answer.status_code == kind.status
     assert body_of(answer)["error"]["code"] == kind.code
-    assert kind.status in (400, 403, 404, 405, 409, 413, 415, 422, 426, 429, 500, 503, 504)
+    assert kind.status in (
+        400,
+        401,
+        403,
+        404,
+        405,
+        408,
+        409,
+        413,
+        414,
+        415,
+        422,
+        426,
+        429,
+        431,
+        500,
+        503,
+        504,
+    )
     assert (outcome_of(error) == "invalid") == (kind.status < 500 and kind.status != 429)
 
 
