@@ -17,6 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 
+from service.keys import new
 from service.store import Store
 from tests.browser import CHROMIUM, chromium
 from tests.e2e.server import Server, serving
@@ -441,34 +442,40 @@ def test_a_hidden_page_asks_for_nothing(visit: Open) -> None:
     one.answer_to("metrics", lambda: hide(False))
 
 
-def test_a_key_is_asked_for_and_sent(visit: Open, browser: Browser) -> None:
-    one = visit("/docs")  # the routes of requests must be known before the page asks
-    page = one.page
-
-    def guarded(route: Any) -> None:
-        if route.request.headers.get("authorization") == "Bearer open sesame":
-            route.continue_()
-        else:
-            told_ = {"error": {"message": "this service asks for an API key", "param": None}}
-            route.fulfill(status=401, json=told_)
-
-    for path in ("**/v1/**", "**/metrics"):
-        page.route(path, guarded)
-    page.goto("/")
-    expect(page.locator("#models-error")).to_contain_text("This service asks for an API key")
-    expect(page.locator("#live-state")).to_contain_text("asks for an API key")
-    expect(page.locator("#key")).to_be_focused()  # in the dialog, which is open
-    page.keyboard.press("Escape")
-    page.locator("#models-error").get_by_role("button", name="Enter the API key").click()
-    page.keyboard.type("open sesame")
-    page.keyboard.press("Enter")
-    one.ready()
-    expect(page.locator("#models-error")).to_be_empty()
-    expect(page.locator("#gauges article").first).to_be_visible()
-    assert '-H "Authorization: Bearer $API_KEY"' in one.line("write")
-    assert "sesame" not in page.locator("body").inner_text()
-    page.reload()
-    one.ready()  # kept for the tab
+def test_a_key_is_asked_for_and_sent(
+    visit: Open, store: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (user, digest), (operator, admin_digest) = new("user"), new("operator")
+    keys = tmp_path / "keys.toml"
+    keys.write_text(
+        f'[[keys]]\nid = "user"\nsha256 = "{digest}"\n'
+        f'[[keys]]\nid = "operator"\nsha256 = "{admin_digest}"\nadmin = true\n'
+    )
+    home = tmp_path_factory.mktemp("home")
+    with serving(Path(store.home.location), home, workers=1, keys_file=keys) as guarded:
+        guarded.wait_for("/readyz", 200)
+        one = visit(url=guarded.url)
+        page = one.page
+        expect(page.locator("#models-error")).to_contain_text("Send a key")
+        expect(page.locator("#live-state")).to_contain_text("Send a key")
+        expect(page.locator("#key")).to_be_focused()  # in the dialog, which is open
+        page.keyboard.press("Escape")
+        page.locator("#models-error").get_by_role("button", name="Enter the API key").click()
+        page.keyboard.type(user)
+        page.keyboard.press("Enter")
+        one.ready()
+        expect(page.locator("#models-error")).to_be_empty()
+        expect(page.locator("#live-state")).to_contain_text("admin keys")
+        assert '-H "Authorization: Bearer $API_KEY"' in one.line("write")
+        page.locator("#live-state").get_by_role("button", name="Enter the API key").click()
+        page.locator("#key").fill(operator)
+        page.keyboard.press("Enter")
+        expect(page.locator("#gauges article").first).to_be_visible()
+        text = page.locator("body").inner_text()
+        assert user not in text
+        assert operator not in text
+        page.reload()
+        one.ready()  # kept for the tab
 
 
 def test_everything_is_done_by_keyboard(visit: Open) -> None:
