@@ -29,7 +29,8 @@ EVALUATE_ARGS ?=
 MODEL_FILE ?=
 # More options for the benches, e.g. BENCH_ARGS="--rounds 3 --only stream".
 BENCH_ARGS ?=
-DRAIN_S ?= 30
+# After SIGTERM: how long requests under way may take to end.
+DRAIN_S ?= 25
 
 SERVE := .venv
 DEV := .venv-dev
@@ -68,7 +69,7 @@ SERVING := $(if $(filter cuda,$(PROVIDER)),$(GPU),$(SERVE))
 serve: $(SERVING)/ready ## run the service on the shipped models (HOST, PORT, WORKERS, STORE, PROVIDER)
 	@mkdir -p $(BENTOML_HOME)
 	TRIPTYCH_STORE=$(STORE) TRIPTYCH_WORKERS=$(WORKERS) TRIPTYCH_PROVIDER=$(PROVIDER) \
-		exec $(SERVING)/bin/bentoml serve service.app:Triptych --host $(HOST) --port $(PORT) \
+		TRIPTYCH_DRAIN_TIMEOUT_S=$(DRAIN_S) exec $(SERVING)/bin/bentoml serve service.app:Triptych --host $(HOST) --port $(PORT) \
 		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S)
 
 test: check ## lint, type-check and run every test

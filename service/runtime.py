@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import memory, metrics
+from service.drain import DRAIN
 from service.errors import SettingsError
 from service.feedback import check_feedback, open_feedback
 from service.lanes import Lanes
@@ -111,10 +112,21 @@ class Runtime:
         """Where large images are decoded, off the event loop."""
         self.feedback = open_feedback(settings)
         self._grpc: GrpcServer | None = None
+        self._grpc_ends: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here: every model is served, and this is not the end."""
+        return self.registry.ready and not DRAIN.leaving
+
     async def start(self) -> None:
-        """Begin to load, and then to follow the store."""
+        """Begin to load, and then to follow the store and the signals that end the process."""
+        DRAIN.follow_signals(
+            delay_s=self.settings.drain_delay_s,
+            timeout_s=self.settings.drain_timeout_s,
+            on_close=self._close_ports,
+        )
         metrics.forget_dead_workers()
         self._life = asyncio.create_task(self._live())
         if self.settings.grpc_port:
@@ -139,10 +151,17 @@ class Runtime:
         await self.registry.open()
         memory.settle()
 
+    def _close_ports(self) -> None:
+        """Take no more gRPC calls; those under way get as long to end as requests over HTTP."""
+        if self._grpc is not None and self._grpc_ends is None:
+            ended = self._grpc.stop(self.settings.drain_timeout_s)
+            self._grpc_ends = asyncio.ensure_future(ended)
+
     async def close(self) -> None:
         """Let gRPC calls end, stop following, close every model, stop the threads."""
-        if self._grpc is not None:
-            await self._grpc.stop()
+        self._close_ports()
+        if self._grpc_ends is not None:
+            await self._grpc_ends
         if self._life is not None:
             self._life.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -82,6 +82,14 @@ class Settings:
         0, "answers kept per worker for requests that come again; 0: none", minimum=0
     )
     request_timeout_s: float = _setting(30.0, "a request not answered by then gets 504", minimum=0)
+    drain_delay_s: float = _setting(
+        5.0,
+        "after SIGTERM, how long to serve on while /readyz says 503, so that proxies turn away",
+        minimum=0,
+    )
+    drain_timeout_s: float = _setting(
+        25.0, "after that, how long requests and streams may take to end", minimum=0
+    )
     watch: bool = _setting(True, "follow CURRENT: swap to new versions without a restart")
     grpc_port: int = _setting(
         0, "port of the Open Inference Protocol over gRPC; 0: off; needs the grpc extra", minimum=0

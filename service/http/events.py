@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.drain import DRAIN
 from service.errors import DeadlineExceededError, TriptychError
 from service.http.answers import error_body
 from service.http.completions import event
@@ -136,6 +137,11 @@ class EventStream(Response):
             await self._fail(DeadlineExceededError(f"no end within {self._limit_s:g} s"), send)
         except TriptychError as error:
             await self._fail(error, send)
+        except asyncio.CancelledError:
+            refusal = DRAIN.refusal()
+            if refusal is None:
+                raise
+            await self._fail(refusal, send)
         except Exception as error:
             log.error("a stream failed", exc_info=error)
             await self._fail(TriptychError("the service failed"), send)

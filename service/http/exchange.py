@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from service.batcher import Answer
+from service.drain import DRAIN
 from service.errors import InvalidInputError
 from service.http.answers import error_answer
 from service.http.bodies import header_of, whole_number
@@ -44,8 +45,12 @@ def framed(
             meter.close("cancelled")
             return Response(status_code=_CLOSED)
         except asyncio.CancelledError:
-            meter.close("cancelled")
-            raise
+            refusal = DRAIN.refusal()
+            if refusal is None:
+                meter.close("cancelled")
+                raise
+            meter.fail(refusal)
+            return answer(refusal)
         except Exception as error:
             meter.close(outcome_of(error))
             return answer(error)

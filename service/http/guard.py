@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.drain import DRAIN
 from service.errors import InvalidInputError, TriptychError, UnsupportedMediaError
 from service.http.answers import error_answer
 from service.http.bodies import media_type, parse_form, read_body
@@ -78,6 +79,12 @@ class Guard:
                 await self._behind(scope, replay, send)
         except ClientDisconnect:
             caller.leave()
+        except asyncio.CancelledError:
+            caller.leave()
+            refusal = DRAIN.refusal()
+            if refusal is None:
+                raise
+            await error_answer(refusal)(scope, receive, send)
 
     async def _check(self, request: Request, body: bytes) -> None:
         media = media_type(request)

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from service import metrics
 from service.contract import TensorSpec
+from service.drain import DRAIN
 from service.errors import UnknownNameError
 from service.http.answers import json_answer
 from service.http.exchange import framed
@@ -50,9 +51,12 @@ class ModelList(TypedDict):
 
 
 class Readiness(TypedDict):
-    """Whether all models are there, their versions by name, and what is wrong by name."""
+    """Whether to send requests here, and if not, whether models still load or the server leaves;
+    versions by model, and what is wrong by model.
+    """
 
     ready: bool
+    state: Literal["loading", "ready", "draining"]
     serving: dict[str, str]
     problems: dict[str, str]
 
@@ -63,7 +67,7 @@ OPERATIONS: Operations = {
     "GET /healthz": Operation(summary="As /livez", tag="Service", answer=_TEXT, errors=()),
     "GET /readyz": Operation(
         summary="Every model is verified, warm and served",
-        description="503, with the same body, until it is so.",
+        description="503, with the same body, until it is so, and once the server is told to end.",
         tag="Service",
         answer={JSON: Readiness},
         errors=(503,),
@@ -93,8 +97,14 @@ def routes(runtime: Runtime) -> Sequence[Route]:
     async def ready(_: Request) -> Response:
         registry = runtime.registry
         serving = {engine.manifest.name: engine.manifest.version for engine in registry.engines()}
-        content = {"ready": registry.ready, "serving": serving, "problems": registry.problems}
-        return json_answer(content, status=200 if registry.ready else 503)
+        state = "draining" if DRAIN.leaving else "ready" if registry.ready else "loading"
+        content = {
+            "ready": runtime.ready,
+            "state": state,
+            "serving": serving,
+            "problems": registry.problems,
+        }
+        return json_answer(content, status=200 if runtime.ready else 503)
 
     async def expose(_: Request) -> Response:
         return Response(await metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -80,7 +80,7 @@ class Calls:
 
     async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Whether every model that is expected is served."""
-        return pb2.ServerReadyResponse(ready=self._registry.ready)
+        return pb2.ServerReadyResponse(ready=self._runtime.ready)
 
     async def ModelReady(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Whether the model is served; one that does not exist is not, as in Triton."""

@@ -45,9 +45,9 @@ class GrpcServer:
             raise SettingsError(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
 
-    async def stop(self) -> None:
-        """Take no more calls, and end when those in flight have ended."""
-        await self._server.stop(self._settings.request_timeout_s or None)
+    async def stop(self, timeout_s: float) -> None:
+        """Take no more calls; end when those in flight have, or are aborted, after `timeout_s`."""
+        await self._server.stop(timeout_s)
 
 
 def _handlers(calls: Calls) -> dict[str, grpc.RpcMethodHandler]:

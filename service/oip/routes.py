@@ -73,7 +73,7 @@ def _server_routes(runtime: Runtime) -> list[Route]:
         return Response()
 
     async def ready(_: Request) -> Response:
-        return Response(status_code=200 if runtime.registry.ready else 503)
+        return Response(status_code=200 if runtime.ready else 503)
 
     async def stats(_: Request, __: RequestMeter) -> Response:
         return json_answer(await statistics(one.manifest for one in runtime.registry.engines()))

@@ -79,6 +79,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     """This environment, with no settings but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
     ours = {f"TRIPTYCH_{name.upper()}": str(value) for name, value in settings.items()}
+    # Nobody waits for a balancer to turn away here, unless a test is about that.
+    ours = {"TRIPTYCH_DRAIN_DELAY_S": "0"} | ours
     return kept | ours | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
 
 
