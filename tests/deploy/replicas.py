@@ -20,7 +20,8 @@ from tests.e2e.load import Probe
 from tests.e2e.server import command, environment
 
 READY_TIMEOUT_S = 60.0
-PAUSE_S = 0.05  # of each client between two requests: replicas must have room to start
+PAUSE_S = 0.2  # of each client between two requests: replicas must have room to start
+DRAIN_DELAY_S = 2  # a few of HAProxy's checks
 
 
 class Replica:
@@ -28,7 +29,7 @@ class Replica:
 
     def __init__(self, store: Path, folder: Path) -> None:
         self.port = free_port()
-        self._environment = environment(folder, store=store, threads=1)
+        self._environment = environment(folder, store=store, threads=1, drain_delay_s=DRAIN_DELAY_S)
         self._log = folder / "log"
         folder.mkdir()
         self._process: subprocess.Popen[bytes] | None = None

@@ -24,15 +24,13 @@ HAPROXY = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
 NGINX = (DEPLOY / "nginx" / "nginx.conf").read_text()
 BALANCERS = ("haproxy", "nginx")
 REPLICAS = 3
-CLIENTS = 6  # of each balancer
+CLIENTS = 8  # of each balancer
 SEEN_S = 1.0  # for the balancer to see that a replica is back, as the runbook says
 
 WHOLE = tuple(probe for probe in PROBES if probe.name != "stream")
 """What a balancer can ask again: nothing of the answer goes out before all of it is there."""
 LONG = Probe("long", "/v1/completions", {"json": TEXT | {"max_tokens": 900}}, read_json)
 """Takes long enough to be in flight when a replica is killed."""
-LOGGED = re.compile(r" replicas/(?P<server>\S+) [-\d/]+ (?P<status>-?\d+) ")
-"""Of a line that HAProxy logs: the server, the times, the status."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,7 @@ def await_port(port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def behind(
-    tiny_store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Replica]]:
+def behind(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
     """Three ready replicas on one store."""
     if not any(map(shutil.which, BALANCERS)):
         pytest.skip(f"none of these programs is installed: {', '.join(BALANCERS)}")
@@ -142,8 +138,18 @@ async def restarted(behind: list[Replica], traffic: Mapping[str, Traffic]) -> No
                 each.stopping = True
 
 
-async def killed(behind: list[Replica], traffic: Mapping[str, Traffic], plain: Balancer) -> float:
-    """Kill the first replica, with requests in flight on it; when that was."""
+@dataclass(frozen=True)
+class Killed:
+    """What each balancer's clients got while the first replica was killed, when that was, and how
+    many requests it then had from `plain`."""
+
+    traffic: dict[str, Traffic]
+    at_s: float
+    in_flight: int
+
+
+async def kill(behind: list[Replica], traffic: dict[str, Traffic], plain: Balancer) -> Killed:
+    """Kill the first replica under load, with requests in flight on it."""
     async with asyncio.TaskGroup() as group:
         for each in traffic.values():
             group.create_task(each.run())
@@ -151,22 +157,21 @@ async def killed(behind: list[Replica], traffic: Mapping[str, Traffic], plain: B
             for each in traffic.values():
                 await each.until_answered(2 * len(PROBES))
             async with asyncio.timeout(30):
-                while plain.in_flight("replica-1") == 0:  # noqa: ASYNC110
+                while not (in_flight := plain.in_flight("replica-1")):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            killed_s = time.monotonic()
+            # Nothing is sent in between: the clients run on this loop.
             behind[0].kill()
+            killed_s = time.monotonic()
             for each in traffic.values():
                 await each.until_answered(4 * len(PROBES))
         finally:
             for each in traffic.values():
                 each.stopping = True
-    return killed_s
+    return Killed(traffic, killed_s, in_flight)
 
 
 @pytest.fixture(scope="module")
-def after_restarts(
-    behind: list[Replica], balancers: dict[str, Balancer]
-) -> dict[str, Traffic]:
+def after_restarts(behind: list[Replica], balancers: dict[str, Balancer]) -> dict[str, Traffic]:
     """What each balancer's clients got while all replicas were restarted."""
     traffic = {
         name: Traffic(balancers[name].url, PROBES, CLIENTS)
@@ -175,14 +180,6 @@ def after_restarts(
     }
     asyncio.run(restarted(behind, traffic))
     return traffic
-
-
-@dataclass(frozen=True)
-class Killed:
-    """What each balancer's clients got while the first replica was killed, and when that was."""
-
-    traffic: dict[str, Traffic]
-    at_s: float
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +196,11 @@ def after_kill(
         if name in balancers
     }
     traffic["plain"] = Traffic(balancers["plain"].url, (LONG,), CLIENTS)
-    return Killed(traffic, asyncio.run(killed(behind, traffic, balancers["plain"])))
+    return asyncio.run(kill(behind, traffic, balancers["plain"]))
 
 
 @pytest.mark.parametrize("name", BALANCERS)
-def test_a_rolling_restart_fails_no_request(
-    after_restarts: dict[str, Traffic], name: str
-) -> None:
+def test_a_rolling_restart_fails_no_request(after_restarts: dict[str, Traffic], name: str) -> None:
     program(name)
     traffic = after_restarts[name]
     assert traffic.failures == []
@@ -222,17 +217,12 @@ def test_a_kill_fails_no_request_that_can_be_sent_again(after_kill: Killed, name
     assert {len(contents) for contents in traffic.contents.values()} == {1}
 
 
-def test_a_kill_fails_only_what_was_in_flight_there(
-    after_kill: Killed, balancers: dict[str, Balancer]
-) -> None:
+def test_a_kill_fails_only_what_was_in_flight_there(after_kill: Killed) -> None:
     """Without the balancer's second try, so that the test above shows what that does."""
     failures = after_kill.traffic["plain"].failures
-    assert 1 <= len(failures) <= CLIENTS
+    assert 1 <= len(failures) <= after_kill.in_flight < CLIENTS
     for failure in failures:
         assert failure.began_s <= after_kill.at_s <= failure.ended_s
-    lines = balancers["plain"].log.read_text().splitlines()
-    answered = [found for line in lines if (found := LOGGED.search(line))]
-    assert {found["server"] for found in answered if found["status"] != "200"} == {"replica-1"}
 
 
 @pytest.mark.parametrize("name", BALANCERS)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, free_port, program
-from tests.deploy.test_kubernetes import GRACEFUL_S, IMAGE_USER
+from tests.deploy.manifests import IMAGE_USER
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "load/run.sh")
@@ -36,10 +36,13 @@ def test_it_runs_as_a_numbered_user() -> None:
     assert instructions("USER") == [f"{IMAGE_USER}:{IMAGE_USER}"]
 
 
-def test_command_is_in_exec_form_and_ends_in_time() -> None:
-    command = json.loads(instructions("CMD")[-1])
-    assert command[:3] == ["bentoml", "serve", "service.app:Triptych"]
-    assert int(command[command.index("--timeout-graceful-shutdown") + 1]) == GRACEFUL_S
+@pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
+def test_commands_need_no_shell(name: str) -> None:
+    """In exec form: a list of words that the kernel can run."""
+    text = instructions(name)[-1]
+    words = json.loads(text[text.index("[") :])
+    assert all(isinstance(word, str) for word in words)
+    assert words[0] in ("bentoml", "python")
 
 
 def test_what_enters_the_build_is_listed_and_exists() -> None:
