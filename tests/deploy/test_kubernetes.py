@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 import urllib.request
-from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from service.settings import Settings
-from tests.deploy.conftest import DEPLOY, ROOT, Served
+from tests.deploy.conftest import ROOT, Served
 from tests.deploy.manifests import (
     COMPONENTS,
     IMAGE_USER,
@@ -29,7 +26,6 @@ from tests.deploy.manifests import (
     pod_spec,
     render,
     render_overlay,
-    render_with,
 )
 
 RUNNABLE = (*(f"overlays/{name}" for name in OVERLAYS), "base", "retrain", "kserve")
