@@ -31,6 +31,8 @@ MODEL_FILE ?=
 BENCH_ARGS ?=
 # After SIGTERM: how long requests under way may take to end.
 DRAIN_S ?= 25
+# More options for the audit, e.g. AUDIT_ARGS="--lenient -s osv".
+AUDIT_ARGS ?=
 
 SERVE := .venv
 DEV := .venv-dev
@@ -42,7 +44,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image clean
+.PHONY: help serve test check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +131,9 @@ load: $(DEV)/ready ## Locust against a running service; HTML report in reports/
 image: $(DEV)/ready ## build the container image, run it and check its answers
 	deploy/image.sh
 	deploy/check_image.sh
+
+audit: $(DEV)/ready ## known vulnerabilities in the pinned packages (AUDIT_ARGS)
+	$(DEV)/bin/python deploy/audit.py $(AUDIT_ARGS)
 
 clean: ## remove environments and caches; keeps models, runs and data
 	rm -rf $(SERVE) $(DEV) $(GPU) .bentoml .bench .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -36,6 +36,7 @@ esac
 answers "$TOOL" || fail "$TOOL does not answer; see '$TOOL info'"
 
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
+# shellcheck disable=SC2034  # REQUIREMENTS is read by those that source this
 case ${VARIANT:=cpu} in
     cpu) REQUIREMENTS=deploy/requirements.txt IMAGE=${IMAGE:-triptych:$VERSION} ;;
     cuda) REQUIREMENTS=deploy/requirements-cuda.txt IMAGE=${IMAGE:-triptych:$VERSION-cuda} ;;

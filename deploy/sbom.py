@@ -1,6 +1,6 @@
 """Write what an image holds as a CycloneDX 1.6 bill of materials, in JSON.
 
-    python deploy/sbom.py --version 0.1.0 --site-packages /opt/triptych/lib/python3.11/site-packages \
+    python deploy/sbom.py --version 0.1.0 --site-packages .venv/lib/python3.11/site-packages \
         --models models --os-root / --install-report install.json --output sbom.cdx.json
 
 Every Python distribution (version, licence, package URL, hash of its wheel where pip's report has
@@ -45,11 +45,12 @@ def sha256(digest: str) -> HashType:
 
 
 def licences(metadata: PackageMetadata) -> list[License]:
-    """What a distribution says of its licence: an SPDX expression, else a name, else a classifier."""
+    """What it says of its licence: an SPDX expression, else a name, else classifiers."""
     make = LicenseFactory().make_from_string
-    if expression := metadata.get("License-Expression"):
+    (expression, *_) = metadata.get_all("License-Expression") or [""]
+    if expression:
         return [make(expression)]
-    name = (metadata.get("License") or "").strip()
+    (name, *_) = (text.strip() for text in metadata.get_all("License") or [""])
     if name and name != "UNKNOWN" and "\n" not in name and len(name) <= LONGEST_LICENCE_NAME:
         return [make(name)]
     classifiers = metadata.get_all("Classifier") or []
