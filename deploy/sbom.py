@@ -1,10 +1,10 @@
 """Write what an image holds as a CycloneDX 1.6 bill of materials, in JSON.
 
     python deploy/sbom.py --version 0.1.0 --site-packages .venv/lib/python3.11/site-packages \
-        --models models --os-root / --install-report install.json --output sbom.cdx.json
+        --wheels wheels --models models --os-root / --output sbom.cdx.json
 
-Every Python distribution (version, licence, package URL, hash of its wheel where pip's report has
-it), every Debian package, and every model that is served, with the hashes of its files. It reads
+Every Python distribution (version, licence, package URL, hash of its wheel where that is
+there), every Debian package, and every model that is served, with the hashes of its files. It reads
 files alone, and the same image gives the same bill. It runs while the image is built, with
 deploy/requirements-sbom.txt, which the image does not get.
 """
@@ -12,13 +12,13 @@ deploy/requirements-sbom.txt, which the image does not get.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
-from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -61,16 +61,18 @@ def licences(metadata: PackageMetadata) -> list[License]:
     ]
 
 
-def wheel_hashes(report: dict[str, Any]) -> dict[str, str]:
-    """The SHA-256 of each wheel by its distribution's name, from `pip install --report`."""
-    return {
-        canonical(item["metadata"]["name"]): digest
-        for item in report["install"]
-        if (digest := item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256"))
-    }
+def wheel_hashes(folder: Path) -> dict[tuple[str, str], str]:
+    """The SHA-256 of each wheel of a folder by its distribution's name and version."""
+    hashes = {}
+    for wheel in folder.glob("*.whl"):
+        name, version, *_ = wheel.name.split("-")
+        hashes[canonical(name), version] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return hashes
 
 
-def python_components(found: Iterable[Distribution], hashes: dict[str, str]) -> Iterator[Component]:
+def python_components(
+    found: Iterable[Distribution], hashes: dict[tuple[str, str], str]
+) -> Iterator[Component]:
     """A component for each Python distribution."""
     for distribution in found:
         name, version = canonical(distribution.name), distribution.version
@@ -81,7 +83,7 @@ def python_components(found: Iterable[Distribution], hashes: dict[str, str]) -> 
             version=version,
             purl=PackageURL("pypi", name=name, version=version),
             licenses=licences(distribution.metadata),
-            hashes=[sha256(hashes[name])] if name in hashes else [],
+            hashes=[sha256(hashes[name, version])] if (name, version) in hashes else [],
         )
 
 
@@ -177,11 +179,10 @@ def main() -> None:
     parser.add_argument("--site-packages", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True, help="the store in the image")
     parser.add_argument("--os-root", type=Path, help="root of the Debian that the image is made of")
-    parser.add_argument("--install-report", type=Path, help="written by pip install --report")
+    parser.add_argument("--wheels", type=Path, help="folder of what was installed")
     parser.add_argument("--output", type=Path, required=True)
     asked = parser.parse_args()
-    report = json.loads(asked.install_report.read_text()) if asked.install_report else {}
-    hashes = wheel_hashes(report) if report else {}
+    hashes = wheel_hashes(asked.wheels) if asked.wheels else {}
     components = [
         *python_components(distributions(path=[str(asked.site_packages)]), hashes),
         *(debian_components(asked.os_root) if asked.os_root else ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from packaging.requirements import Requirement
 from deploy.check_sbom import listed, pins
 from tests.deploy.conftest import DEPLOY
 
-WHEEL_SHA256 = "0" * 63 + "1"
 STATUS = """Package: libc6
 Status: install ok installed
 Architecture: amd64
@@ -47,15 +47,11 @@ def made(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "var/lib/dpkg/status").write_text(STATUS)
     (folder / "etc").mkdir()
     (folder / "etc/os-release").write_text('ID=debian\nVERSION_ID="12"\n')
-    report = {
-        "install": [
-            {
-                "metadata": {"name": "prometheus_client"},
-                "download_info": {"archive_info": {"hashes": {"sha256": WHEEL_SHA256}}},
-            }
-        ]
-    }
-    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "wheels").mkdir()
+    version = distribution("prometheus_client").version
+    for built in (version, "0.0.1"):
+        wheel = folder / "wheels" / f"prometheus_client-{built}-py3-none-any.whl"
+        wheel.write_bytes(built.encode())
     write(folder, store, "sbom.json")
     return folder
 
@@ -65,7 +61,7 @@ def write(folder: Path, store: Path, name: str) -> None:
         [
             *(sys.executable, "-W", "error", DEPLOY / "sbom.py", "--version", "1.2.3"),
             *("--site-packages", folder / "site-packages", "--models", store),
-            *("--os-root", folder, "--install-report", folder / "report.json"),
+            *("--os-root", folder, "--wheels", folder / "wheels"),
             *("--output", folder / name),
         ],
         check=True,
@@ -102,8 +98,9 @@ def test_the_same_image_gives_the_same_bill(made: Path, store: Path) -> None:
 def test_distributions_have_licences_and_hashes(bill: Any) -> None:
     ours = [one for one in bill["components"] if one.get("purl", "").startswith("pkg:pypi/")]
     assert [one["name"] for one in ours if not one.get("licenses")] == []
-    hashes = component(bill, "prometheus_client")["hashes"]
-    assert hashes == [{"alg": "SHA-256", "content": WHEEL_SHA256}]
+    client = component(bill, "prometheus_client")
+    digest = hashlib.sha256(client["version"].encode()).hexdigest()
+    assert client["hashes"] == [{"alg": "SHA-256", "content": digest}]
 
 
 def test_debian_packages(bill: Any) -> None:
