@@ -20,7 +20,7 @@ from tests.e2e.load import Probe
 from tests.e2e.server import command, environment
 
 READY_TIMEOUT_S = 60.0
-PAUSE_S = 0.2  # of each client between two requests: replicas must have room to start
+PAUSE_S = 0.4  # of each client between two requests: replicas must have room to start
 DRAIN_DELAY_S = 2  # a few of HAProxy's checks
 
 
