@@ -33,6 +33,9 @@ BENCH_ARGS ?=
 DRAIN_S ?= 25
 # More options for the audit, e.g. AUDIT_ARGS="--lenient -s osv".
 AUDIT_ARGS ?=
+# More options for pytest, e.g. TEST_ARGS="--durations 20".
+TEST_ARGS ?=
+FUZZ_CASES ?= 10000
 
 SERVE := .venv
 DEV := .venv-dev
@@ -44,7 +47,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image audit clean
+.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,8 +77,11 @@ serve: $(SERVING)/ready ## run the service on the shipped models (HOST, PORT, WO
 		TRIPTYCH_DRAIN_TIMEOUT_S=$(DRAIN_S) exec $(SERVING)/bin/bentoml serve service.app:Triptych --host $(HOST) --port $(PORT) \
 		--timeout-keep-alive 75 --timeout-graceful-shutdown $(DRAIN_S)
 
-test: check ## lint, type-check and run every test
-	$(DEV)/bin/python -m pytest
+test: check ## lint, type-check and run every test, a process a core (TEST_ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TEST_ARGS)
+
+fuzz: $(DEV)/ready ## ten thousand damaged or malformed bodies to each protocol (FUZZ_CASES)
+	TRIPTYCH_FUZZ_CASES=$(FUZZ_CASES) $(DEV)/bin/python -m pytest --timeout 1800 tests/fuzz $(TEST_ARGS)
 
 check: $(DEV)/ready ## lint and type-check
 	$(DEV)/bin/ruff check .

@@ -22,9 +22,18 @@ from service.session import Provider
 
 PREFIX = "TRIPTYCH_"
 OTHERS = frozenset(
-    {"TRIPTYCH_DATA", "TRIPTYCH_RUNS", "TRIPTYCH_SIGNING_KEY", "TRIPTYCH_TEST_IMAGE"}
+    {
+        "TRIPTYCH_API_KEY",
+        "TRIPTYCH_DATA",
+        "TRIPTYCH_FUZZ_CASES",
+        "TRIPTYCH_RUNS",
+        "TRIPTYCH_SIGNING_KEY",
+        "TRIPTYCH_TEST_IMAGE",
+        "TRIPTYCH_URL",
+    }
 )
-"""Variables with our prefix that belong to training and tests, which may share a shell."""
+"""Variables with our prefix that belong to training, the client and tests, which may share a shell.
+"""
 
 
 def _setting(default: Any, help_: str, *, minimum: float | None = None) -> Any:

@@ -19,7 +19,7 @@ from typing import Literal
 import obstore
 from obstore.store import S3Store
 
-from tests.e2e.server import free_port
+from tests.ports import free_port
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "triptych",

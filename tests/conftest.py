@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -16,16 +17,24 @@ ROOT = Path(__file__).resolve().parents[1]
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store made by the real pipeline: read it, and copy it to change it.
 
-    In a process of its own, so that tests of the service do not load torch.
+    In a process of its own, so that tests of the service do not load torch; once, where several
+    processes share the tests.
     """
-    folder = tmp_path_factory.mktemp("tiny") / "store"
-    subprocess.run(
-        [sys.executable, "-W", "default", "-m", "tests.tiny_store", folder],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=280,
-    )
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, making = shared / "tiny", shared / "tiny.making"
+    with (shared / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            subprocess.run(
+                [sys.executable, "-W", "default", "-m", "tests.tiny_store", making],
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                check=True,
+                timeout=280,
+            )
+            making.rename(folder)
     return folder
 
 

@@ -74,7 +74,7 @@ def read_query(request: Request) -> Mapping[str, str]:
     unknown = set(query) - {"model", "top_k", "explain"}
     if unknown:
         raise InvalidInputError(
-            f"{min(unknown)} is not a parameter; there is model, top_k, explain",
+            f"{min(unknown)[:80]!r} is not a parameter; there is model, top_k, explain",
             field=min(unknown),
         )
     return query

@@ -154,7 +154,7 @@ def _check_names(spec: type[BaseModel], names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise InvalidInputError(
-                f"{name} is not a parameter; there is {', '.join(known)}", field=name
+                f"{name[:80]!r} is not a parameter; there is {', '.join(known)}", field=name[:80]
             )
 
 

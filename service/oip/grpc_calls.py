@@ -16,7 +16,7 @@ from service.metrics import RequestMeter
 from service.oip import grpc_service_pb2 as pb2
 from service.oip.answers import GRPC_STATUS, planned, retry_after_s
 from service.oip.descriptions import model_config, model_metadata, server_metadata
-from service.oip.grpc_messages import parse, plain, render
+from service.oip.grpc_messages import Unread, parse, plain, render
 from service.oip.inference import infer
 from service.oip.repository import control_of, index
 from service.oip.requests import check_parameters
@@ -64,6 +64,19 @@ async def _abort(context: Any, error: Exception) -> None:
     )  # fmt: skip
     code = grpc.StatusCode[GRPC_STATUS.get(refused.status, "INTERNAL")]
     await context.abort(code, refused.message, trailing)
+
+
+def refusing_unread(call: Call) -> Call:
+    """Make `call` answer what is no message of its type as a client's mistake."""
+
+    @functools.wraps(call)
+    async def refusing(request: Any, context: Any) -> Any:
+        if isinstance(request, Unread):
+            RequestMeter("grpc.unread").fail(request.error)
+            await _abort(context, request.error)
+        return await call(request, context)
+
+    return refusing
 
 
 class Calls:
@@ -177,6 +190,9 @@ class Calls:
 
     async def _streamed(self, request: Any) -> Any:
         meter = RequestMeter("grpc.stream")
+        if isinstance(request, Unread):
+            meter.fail(request.error)
+            return pb2.ModelStreamInferResponse(error_message=planned(request.error).message)
         try:
             response = await self._infer(request, self._settings.request_timeout_s, meter)
         except asyncio.CancelledError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from service.contract import Dtype, TensorSpec
@@ -21,6 +23,28 @@ _CONTENTS: dict[Dtype, str] = {
     "float32": "fp32_contents",
 }
 """Where the elements of a tensor are when they are not raw, by dtype."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Bytes that are no message of the call's type, in a message's place.
+
+    A deserializer that raises would end the call as the server's failure, with a traceback.
+    """
+
+    error: InvalidInputError
+
+
+def read_as(message: Any) -> Callable[[bytes], Any]:
+    """Make a deserializer of a message class; it does not raise."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return message.FromString(raw)
+        except DecodeError as error:
+            return Unread(InvalidInputError(f"the message cannot be parsed: {error}"))
+
+    return read
 
 
 def parse(request: Any, deadline_s: float) -> Wanted:

@@ -12,7 +12,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from service.errors import SettingsError
 from service.oip import grpc_service_pb2 as pb2
-from service.oip.grpc_calls import Calls
+from service.oip.grpc_calls import Calls, refusing_unread
+from service.oip.grpc_messages import read_as
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
@@ -54,14 +55,16 @@ def _handlers(calls: Calls) -> dict[str, grpc.RpcMethodHandler]:
     """A handler for each call of the .proto."""
     handlers = {}
     for method in _SERVICE.methods:
+        call = getattr(calls, method.name)
+        streamed = method.client_streaming
         make = (
             grpc.stream_stream_rpc_method_handler
-            if method.client_streaming
+            if streamed
             else grpc.unary_unary_rpc_method_handler
         )
         handlers[method.name] = make(
-            getattr(calls, method.name),
-            request_deserializer=GetMessageClass(method.input_type).FromString,
+            call if streamed else refusing_unread(call),
+            request_deserializer=read_as(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
     return handlers

@@ -63,7 +63,8 @@ def from_json(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) 
     except InvalidInputError as error:
         raise InvalidInputError(f"{spec.name}: data: {error.message}", field=spec.name) from error
     try:
-        array = np.array(elements, dtype=_WIRE[spec.dtype])
+        with np.errstate(over="ignore"):  # infinite then, and refused with what is
+            array = np.array(elements, dtype=_WIRE[spec.dtype])
     except ValueError as error:  # rows of different lengths
         raise InvalidInputError(
             f"{spec.name}: data is nested unevenly, not as shape {list(shape)}", field=spec.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -50,14 +49,6 @@ class Server:
         """Proportional set size of each process of the tree, largest first."""
         sizes = [float(process.memory_full_info().pss) / 2**20 for process in self.tree()]
         return sorted(sizes, reverse=True)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.process import Server, free_port, running
+from tests.bench.process import Server, running
+from tests.ports import free_port
 
 
 @contextmanager

@@ -66,14 +66,23 @@ def importers(room: str, package: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("package", ["training", "torch", "onnx", "tests", "matplotlib", "pandas"])
+@pytest.mark.parametrize(
+    "package", ["training", "triptych", "torch", "onnx", "tests", "matplotlib", "pandas"]
+)
 def test_the_service_never_imports(package: str) -> None:
     assert importers("service", package) == set()
 
 
-@pytest.mark.parametrize("package", ["bentoml", "starlette", "tests"])
+@pytest.mark.parametrize("package", ["bentoml", "starlette", "tests", "triptych"])
 def test_training_never_imports(package: str) -> None:
     assert importers("training", package) == set()
+
+
+@pytest.mark.parametrize(
+    "package", ["service", "training", "tests", "torch", "onnx", "onnxruntime", "bentoml"]
+)
+def test_the_client_never_imports(package: str) -> None:
+    assert importers("triptych", package) == set()
 
 
 def test_one_module_alone_imports_onnxruntime() -> None:
@@ -144,6 +153,16 @@ def test_importing_the_service_leaves_torch_out(tmp_path: Path) -> None:
         check=True,
         timeout=120,
     )
+
+
+def test_importing_the_client_is_light() -> None:
+    program = (
+        "import sys, triptych.client, triptych.cli\n"
+        "ours = {'service', 'training', 'torch', 'onnx', 'onnxruntime', 'bentoml', 'starlette'}\n"
+        "heavy = (ours | {'numpy', 'PIL', 'tqdm'}) & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
 def test_models_hold_no_code() -> None:

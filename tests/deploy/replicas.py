@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.deploy.conftest import ROOT, free_port
+from tests.deploy.conftest import ROOT
 from tests.e2e.load import Probe
 from tests.e2e.server import command, environment
+from tests.ports import free_port
 
 READY_TIMEOUT_S = 60.0
 PAUSE_S = 0.4  # of each client between two requests: replicas must have room to start

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from deploy.audit import ALL, SERVING, read_allowed, read_pins
-from tests.deploy.conftest import DEPLOY, ROOT, free_port
+from tests.deploy.conftest import DEPLOY, ROOT
+from tests.ports import free_port
 
 
 class Database(BaseHTTPRequestHandler):

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, free_port, program
+from tests.deploy.conftest import DEPLOY, program
 from tests.deploy.replicas import Replica, Traffic, replicas
 from tests.e2e.load import PROBES, TEXT, Probe, read_json
+from tests.ports import free_port
 
 HAPROXY = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
 NGINX = (DEPLOY / "nginx" / "nginx.conf").read_text()

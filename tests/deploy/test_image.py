@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, free_port, program
+from tests.deploy.conftest import DEPLOY, ROOT, clean_environment, program
 from tests.deploy.manifests import IMAGE_USER
+from tests.ports import free_port
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "load/run.sh")

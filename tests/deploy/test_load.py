@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.deploy.conftest import DEPLOY, Served, clean_environment, free_port
+from tests.deploy.conftest import DEPLOY, Served, clean_environment
+from tests.ports import free_port
 
 ROUTES = {"/v1/classify", "/v1/completions", "/v1/sample"}
 

@@ -19,8 +19,9 @@ from prometheus_client import Counter, Gauge
 
 from service import metrics
 from service.tally import Count, Distribution, Level
-from tests.deploy.conftest import DEPLOY, Served, free_port, program
+from tests.deploy.conftest import DEPLOY, Served, program
 from tests.deploy.manifests import scaling_queries
+from tests.ports import free_port
 
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "triptych.json").read_text())

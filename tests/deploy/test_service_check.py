@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.deploy.conftest import DEPLOY, Served, free_port
+from tests.deploy.conftest import DEPLOY, Served
+from tests.ports import free_port
 
 
 def check(url: str) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,8 @@ from service.store import Store
 from tests.conftest import ROOT
 from tests.e2e.conftest import LIMITS
 from tests.e2e.oip import MODELS, draw, manifest_of, output_names, same, triton_inputs
-from tests.e2e.server import Server, environment, failed_start, free_port, serving
+from tests.e2e.server import Server, environment, failed_start, serving
+from tests.ports import free_port
 
 Refused = tritonclient.grpc.InferenceServerException
 PROTO = "service/oip/grpc_service.proto"

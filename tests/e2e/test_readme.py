@@ -29,13 +29,16 @@ def test_every_command_of_the_readme_is_answered(tmp_path, monkeypatch):
     # What fails is an error, and nothing hangs.
     (tmp_path / ".curlrc").write_text("fail\nmax-time = 60\n")
     environment = {**os.environ, "HOME": str(tmp_path), "CURL_HOME": str(tmp_path)}
+    environment["PYTHONPATH"] = str(ROOT)
     commands = re.sub(r"\\\n\s*", "", "\n".join(blocks("sh"))).splitlines()
-    commands = [command for command in commands if command.startswith("curl")]
-    assert len(commands) >= 13
+    commands = [command for command in commands if command.startswith(("curl", "triptych"))]
+    assert len(commands) >= 16
     with serving(ROOT / "models", cores=os.sched_getaffinity(0)) as server:
+        environment["TRIPTYCH_URL"] = f"http://127.0.0.1:{server.port}"
         for command in commands:
+            line = re.sub("^triptych ", f"{sys.executable} -m triptych ", command)
             done = subprocess.run(
-                ["bash", "-c", command.replace("localhost:3000", f"127.0.0.1:{server.port}")],
+                ["bash", "-c", line.replace("localhost:3000", f"127.0.0.1:{server.port}")],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,
@@ -46,12 +49,13 @@ def test_every_command_of_the_readme_is_answered(tmp_path, monkeypatch):
             answer = (tmp_path / file[1]).read_bytes() if file else done.stdout
             assert answer, command
         programs = blocks("python")
-        assert len(programs) == 4
+        assert len(programs) == 5
         for program in programs:
             text = program.replace("localhost:3000", f"127.0.0.1:{server.port}")
             done = subprocess.run(
                 [sys.executable, "-c", text],
                 cwd=tmp_path,
+                env=environment,
                 capture_output=True,
                 check=False,
                 timeout=60,

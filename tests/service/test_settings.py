@@ -15,7 +15,8 @@ def read(**variables: str) -> Settings:
 
 
 def test_defaults_hold_where_nothing_is_set() -> None:
-    settings = read(PATH="/bin", TRIPTYCH_DATA="/data")
+    others = {"TRIPTYCH_URL": "http://localhost:3000", "TRIPTYCH_API_KEY": "a client's"}
+    settings = read(PATH="/bin", TRIPTYCH_DATA="/data", **others)
     assert settings == Settings()
 
 

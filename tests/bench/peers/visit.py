@@ -22,9 +22,10 @@ from tests.bench.bodies import image_batch, sample_jpeg
 from tests.bench.cases import BATCH
 from tests.bench.peers.catalogue import Peer
 from tests.bench.peers.request import Request, infer, raw
-from tests.bench.process import Server, free_port, running
+from tests.bench.process import Server, running
 from tests.bench.rounds import LoadError, run_load
 from tests.bench.server import serving
+from tests.ports import free_port
 
 SINGLES = (1, 16, 64)
 TENSORS = (1, 4)

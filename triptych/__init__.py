@@ -1,0 +1,1 @@
+"""What a user of a Triptych service imports: `triptych.client`, and the command `triptych`."""
