@@ -68,17 +68,22 @@ class Replica:
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(timeout=60) == 0, self.log
 
-    def kill(self) -> None:
-        """SIGKILL to it and its workers, as when a container is killed."""
+    def processes(self) -> list[psutil.Process]:
+        """It and its workers, those first."""
         assert self._process is not None
         root = psutil.Process(self._process.pid)
-        for process in [root, *root.children(recursive=True)]:
+        return [*root.children(recursive=True), root]
+
+    def kill(self, processes: Sequence[psutil.Process]) -> None:
+        """SIGKILL to all of these `processes`, as when a container is killed."""
+        assert self._process is not None
+        for process in processes:
             process.kill()
         self._process.wait(timeout=10)
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self.kill()
+            self.kill(self.processes())
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tests.ports import free_port
 
 HAPROXY = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
 NGINX = (DEPLOY / "nginx" / "nginx.conf").read_text()
+pytestmark = pytest.mark.timeout(900)  # a core that is shared with other tests is slow to start on
+
 BALANCERS = ("haproxy", "nginx")
 REPLICAS = 3
 CLIENTS = 8  # of each balancer
@@ -30,7 +32,7 @@ SEEN_S = 1.0  # for the balancer to see that a replica is back, as the runbook s
 
 WHOLE = tuple(probe for probe in PROBES if probe.name != "stream")
 """What a balancer can ask again: nothing of the answer goes out before all of it is there."""
-LONG = Probe("long", "/v1/completions", {"json": TEXT | {"max_tokens": 900}}, read_json)
+LONG = Probe("long", "/v1/completions", {"json": TEXT | {"max_tokens": 4000}}, read_json)
 """Takes long enough to be in flight when a replica is killed."""
 
 
@@ -69,7 +71,7 @@ def balancing(name: str, text: str, folder: Path, behind: list[Replica]) -> Iter
     file = folder / "configuration"
     text = at_ports(text, port, behind)
     file.write_text(text.replace("/tmp/triptych-haproxy.sock", str(admin)))
-    arguments = ["-f", file] if name == "haproxy" else ["-p", folder, "-c", file]
+    arguments = {"haproxy": ["-f", file], "nginx": ["-p", folder, "-c", file]}[name]
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(
@@ -119,24 +121,35 @@ def balancers(
         }
 
 
-async def restarted(behind: list[Replica], traffic: Mapping[str, Traffic]) -> None:
-    """Restart every replica, one after another, under load."""
+@asynccontextmanager
+async def under_load(traffic: Mapping[str, Traffic]) -> AsyncIterator[None]:
+    """All clients ask from before the body to after it."""
+
+    async def until_answered() -> None:
+        for each in traffic.values():
+            await each.until_answered(2 * len(PROBES))
+
     async with asyncio.TaskGroup() as group:
         for each in traffic.values():
             group.create_task(each.run())
         try:
-            for each in traffic.values():
-                await each.until_answered(2 * len(PROBES))
-            for replica in behind:
-                await asyncio.to_thread(replica.stop)
-                replica.start()
-                await asyncio.to_thread(replica.await_ready)
-                await asyncio.sleep(SEEN_S)
-            for each in traffic.values():
-                await each.until_answered(2 * len(PROBES))
+            await until_answered()
+            yield
+            await until_answered()
         finally:
             for each in traffic.values():
                 each.stopping = True
+
+
+async def restart(behind: list[Replica], traffic: dict[str, Traffic]) -> dict[str, Traffic]:
+    """Restart every replica, one after another, under load."""
+    async with under_load(traffic):
+        for replica in behind:
+            await asyncio.to_thread(replica.stop)
+            replica.start()
+            await asyncio.to_thread(replica.await_ready)
+            await asyncio.sleep(SEEN_S)
+    return traffic
 
 
 @dataclass(frozen=True)
@@ -151,23 +164,13 @@ class Killed:
 
 async def kill(behind: list[Replica], traffic: dict[str, Traffic], plain: Balancer) -> Killed:
     """Kill the first replica under load, with requests in flight on it."""
-    async with asyncio.TaskGroup() as group:
-        for each in traffic.values():
-            group.create_task(each.run())
-        try:
-            for each in traffic.values():
-                await each.until_answered(2 * len(PROBES))
-            async with asyncio.timeout(30):
-                while not (in_flight := plain.in_flight("replica-1")):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            # Nothing is sent in between: the clients run on this loop.
-            behind[0].kill()
-            killed_s = time.monotonic()
-            for each in traffic.values():
-                await each.until_answered(4 * len(PROBES))
-        finally:
-            for each in traffic.values():
-                each.stopping = True
+    processes = behind[0].processes()  # to look for them takes longer than a request
+    async with under_load(traffic), asyncio.timeout(120):
+        while not (in_flight := plain.in_flight("replica-1")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        # Nothing is sent in between: the clients run on this loop.
+        behind[0].kill(processes)
+        killed_s = time.monotonic()
     return Killed(traffic, killed_s, in_flight)
 
 
@@ -179,8 +182,7 @@ def after_restarts(behind: list[Replica], balancers: dict[str, Balancer]) -> dic
         for name in BALANCERS
         if name in balancers
     }
-    asyncio.run(restarted(behind, traffic))
-    return traffic
+    return asyncio.run(restart(behind, traffic))
 
 
 @pytest.fixture(scope="module")
