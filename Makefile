@@ -47,7 +47,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile figures load image audit clean
+.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile screenshots figures load image audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,6 +127,9 @@ plane: $(DEV)/ready ## accuracy against speed, published networks beside the shi
 
 profile: $(DEV)/ready ## where the worker's time goes under load; `make bench` takes it into its report
 	$(DEV)/bin/python -m tests.bench.profile
+
+screenshots: $(DEV)/ready ## pictures of the page with the shipped models, docs/page*.png
+	$(DEV)/bin/python -m tests.bench.screenshots
 
 figures: $(DEV)/ready ## write the README's figures from what was measured
 	$(DEV)/bin/python -m tests.bench.readme

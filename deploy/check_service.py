@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -106,6 +107,12 @@ def check(client: Client, *, ready_timeout_s: float) -> None:
     )
     expect(sheet.startswith(PNG_SIGNATURE), "the sheet of samples is no PNG")
     print(f"sample         4 pictures, a PNG of {len(sheet)} bytes")
+
+    parts = sorted(set(re.findall(r'"(page/[\w.]+)"', client.send("/").decode())))
+    expect(len(parts) >= 4, f"the page is made of {parts}")
+    for part in parts:
+        expect(len(client.send(f"/{part}")) > 0, f"{part} is empty")
+    print(f"page           and {', '.join(parts)}")
 
     counted = client.send("/metrics").decode()
     for kind in ("cnn", "lstm", "gan"):

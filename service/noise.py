@@ -7,6 +7,7 @@ whatever else is in its batch, and on every worker and replica.
 
 from __future__ import annotations
 
+import math
 import secrets
 
 import numpy as np
@@ -35,6 +36,34 @@ def normal(seed: int, first_row: int, rows: int, width: int) -> NDArray[np.float
         generator.bit_generator.state = state
         generator.standard_normal(out=noise_NZ[index], dtype=np.float32)
     return noise_NZ
+
+
+def arc(start_Z: NDArray[np.float32], end_Z: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """`n` >= 2 points from one noise to another, both included: float32 [n, Z].
+
+    Spherical linear interpolation (Shoemake 1985, "Animating rotation with quaternion curves"):
+    between two normals the straight line would pass too near the origin, where no noise lies.
+    """
+    start, end = start_Z.astype(np.float64), end_Z.astype(np.float64)
+
+    def product(a_Z: NDArray[np.float64], b_Z: NDArray[np.float64]) -> float:
+        return math.fsum((a_Z * b_Z).tolist())  # exact: the same on every processor
+
+    lengths = math.sqrt(product(start, start) * product(end, end))
+    angle = math.acos(max(-1.0, min(1.0, product(start, end) / lengths))) if lengths else 0.0
+    points_NZ = np.empty((n, len(start)), dtype=np.float32)
+    for index in range(n):
+        share = index / (n - 1)
+        if math.sin(angle) < 1e-6:  # the same direction, or the opposite one: no arc is marked out
+            weights = 1 - share, share
+        else:
+            weights = (
+                math.sin((1 - share) * angle) / math.sin(angle),
+                math.sin(share * angle) / math.sin(angle),
+            )
+        points_NZ[index] = weights[0] * start + weights[1] * end
+    points_NZ[0], points_NZ[-1] = start_Z, end_Z
+    return points_NZ
 
 
 class Uniforms:

@@ -57,12 +57,16 @@ class Generation(TypedDict):
 
 
 class SampleRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Picture i is of class `labels[i % len(labels)]`; no labels: every class in turn."""
+    """Picture i is of class `labels[i % len(labels)]`; no labels: every class in turn.
+
+    With `seed_to`, the n pictures lead from the first noise of `seed` to that of `seed_to`.
+    """
 
     model: str | None = None
     labels: list[str] = []
     n: Count | None = None
     seed: Seed | None = None
+    seed_to: Seed | None = None
     columns: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
 
 

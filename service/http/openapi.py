@@ -252,7 +252,7 @@ OPERATIONS: Operations = {
 
 
 def routes(make: Callable[[], dict[str, Any]]) -> Sequence[Route]:
-    """`/openapi.json`, and `/docs.json`, which BentoML's page reads; made when first asked for."""
+    """`/openapi.json`, and `/docs.json`, read by the page at `/docs`; made when asked for."""
     made = cache(make)
 
     async def show(_: Request) -> Response:

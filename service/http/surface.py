@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route, WebSocketRoute
 
-from service.http import openapi, system
+from service.http import openapi, page, system
 from service.http.openapi import Operations
 from service.kinds import kinds
 from service.oip import operations as oip_operations
@@ -13,8 +13,12 @@ from service.runtime import Runtime
 
 
 def routes(runtime: Runtime) -> list[Route | WebSocketRoute]:
-    """Routes of the service, the protocol and the kinds, but not the document's own."""
-    found: list[Route | WebSocketRoute] = [*system.routes(runtime), *oip_routes.routes(runtime)]
+    """Routes of the pages, the service, the protocol and the kinds, but not the document's own."""
+    found: list[Route | WebSocketRoute] = [
+        *page.routes(),
+        *system.routes(runtime),
+        *oip_routes.routes(runtime),
+    ]
     for kind in kinds().values():
         found += kind.routes(runtime)
     return found
@@ -22,7 +26,12 @@ def routes(runtime: Runtime) -> list[Route | WebSocketRoute]:
 
 def operations() -> Operations:
     """What the OpenAPI document says of them, and of itself."""
-    found = {**system.OPERATIONS, **openapi.OPERATIONS, **oip_operations.OPERATIONS}
+    found = {
+        **page.OPERATIONS,
+        **system.OPERATIONS,
+        **openapi.OPERATIONS,
+        **oip_operations.OPERATIONS,
+    }
     for kind in kinds().values():
         found |= kind.operations
     return found

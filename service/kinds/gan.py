@@ -43,7 +43,7 @@ from service.images import encode_base64, encode_png, tile
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
-from service.noise import fresh_seed, normal
+from service.noise import arc, fresh_seed, normal
 from service.waiting import USUAL
 
 if TYPE_CHECKING:
@@ -84,11 +84,26 @@ class Gan(Kind):
         check_count(manifest, "labels", manifest.labels, 0 if last is None else int(last) + 1)
 
     async def draw(
-        self, classes: Sequence[int], seed: int, *, deadline_s: float, priority: int = USUAL
+        self,
+        classes: Sequence[int],
+        seed: int,
+        *,
+        seed_to: int | None = None,
+        deadline_s: float,
+        priority: int = USUAL,
     ) -> Answer:
-        """Draw one picture per class; picture i depends on the seed, i and its class alone."""
+        """Draw one picture per class; picture i depends on the seed, i and its class alone.
+
+        With `seed_to`, on the way from the noise of row 0 of one seed to that of the other.
+        """
+        width = self._noise_width
+        if seed_to is None:
+            noise_NZ = normal(seed, 0, len(classes), width)
+        else:
+            start_Z, end_Z = normal(seed, 0, 1, width)[0], normal(seed_to, 0, 1, width)[0]
+            noise_NZ = arc(start_Z, end_Z, len(classes))
         inputs: dict[str, NDArray[Any]] = {
-            "noise": normal(seed, 0, len(classes), self._noise_width),
+            "noise": noise_NZ,
             "label": np.array(classes, dtype=np.int64),
         }
         return await self.batcher.submit(
@@ -177,9 +192,16 @@ class Gan(Kind):
                 meter.model = gan.manifest.name
                 _check_count(asked.n or len(asked.labels), settings.max_images)
                 classes = gan.indices(asked.labels, asked.n)
+                _check_walk(asked, len(classes))
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
-                    answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
+                    answer = await gan.draw(
+                        classes,
+                        seed,
+                        seed_to=asked.seed_to,
+                        deadline_s=deadline_s,
+                        priority=priority,
+                    )
                     gan.keep(runtime, meter, classes, seed, answer)
                     image_NHWC = answer.outputs["image"]
                     headers = timing_headers(answer) | {
@@ -296,6 +318,17 @@ def _columns(images: int, labels: int) -> int:
 def _check_count(count: int, limit: int) -> None:
     if count > limit:
         raise TooLargeError(f"n is {count} pictures; the limit is {limit}", field="n")
+
+
+def _check_walk(asked: SampleRequest, count: int) -> None:
+    if asked.seed_to is None:
+        return
+    if asked.seed is None:
+        raise InvalidInputError("seed_to needs a seed to start from", field="seed")
+    if count < 2:
+        raise InvalidInputError(
+            f"n must be at least 2 to lead from seed to seed_to, not {count}", field="n"
+        )
 
 
 def _check_size(size: str | None, native: tuple[int, ...]) -> None:

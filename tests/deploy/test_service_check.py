@@ -22,7 +22,8 @@ def test_every_endpoint_is_asked(served: Served) -> None:
     lines = [line.split()[0] for line in served.report.splitlines()]
     assert lines[0] == "ready"
     assert lines.count("model") >= 3
-    assert lines[-5:] == ["generations", "classify", "completions", "sample", "metrics"]
+    kinds = ["generations", "classify", "completions", "sample"]
+    assert lines[-6:] == [*kinds, "page", "metrics"]
 
 
 def test_a_wrong_address_fails(served: Served) -> None:

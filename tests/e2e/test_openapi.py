@@ -23,15 +23,15 @@ def document(server: Server) -> dict[str, Any]:
     return found
 
 
-def test_bentomls_page_shows_the_same_document(server: Server, document: dict[str, Any]) -> None:
+def test_a_page_shows_the_same_document(server: Server, document: dict[str, Any]) -> None:
     assert server.get("/docs.json").json() == document
-    assert "swagger" in server.get("/").text
+    assert "swagger" in server.get("/docs").text
     assert server.get("/static_content/swagger-ui-bundle.js").status_code == 200
 
 
 def test_the_document_is_sound(document: dict[str, Any]) -> None:
     validate(document)
-    for path in ("/classify", "/generate", "/sample", "/v1/completions", "/v2", "/metrics"):
+    for path in ("/", "/classify", "/generate", "/sample", "/v1/completions", "/v2", "/metrics"):
         assert path in document["paths"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.noise import MAX_SEED, Uniforms, fresh_seed, normal
+from service.noise import MAX_SEED, Uniforms, arc, fresh_seed, normal
 
 
 def test_rows_depend_on_seed_and_row_alone() -> None:
@@ -70,3 +70,22 @@ def test_fresh_seeds_are_exact_in_every_json_reader(_: int) -> None:
     seed = fresh_seed()
     assert 0 <= seed < 2**53
     assert int(float(seed)) == seed
+
+
+def test_an_arc_leads_from_one_noise_to_the_other_at_even_steps() -> None:
+    start, end = (one / np.linalg.norm(one) for one in normal(1, 0, 2, 64))
+    points = arc(start, end, 9)
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points[0], start)
+    np.testing.assert_array_equal(points[-1], end)
+    # A straight line's middle would have a length of 0.71 or so.
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-5)
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
+
+
+def test_an_arc_of_equal_ends_stays_there() -> None:
+    start = normal(1, 0, 1, 8)[0]
+    np.testing.assert_allclose(arc(start, start, 5), np.tile(start, (5, 1)), rtol=1e-6)
+    zero = np.zeros(8, dtype=np.float32)
+    np.testing.assert_array_equal(arc(zero, zero, 3), np.zeros((3, 8), dtype=np.float32))
