@@ -37,6 +37,8 @@ DRAIN_S ?= 25
 # TLS: PEM files of the certificate chain and its key, for HTTP, gRPC and the admin port.
 TLS_CERT ?=
 TLS_KEY ?=
+# More options for the audit, e.g. AUDIT_ARGS="--lenient -s osv".
+AUDIT_ARGS ?=
 # More options for pytest, e.g. TEST_ARGS="--durations 20".
 TEST_ARGS ?=
 FUZZ_CASES ?= 10000
@@ -51,7 +53,7 @@ export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile screenshots figures load capacity soak image clean
+.PHONY: help serve test fuzz check format train retrain search evaluate bench bench-peers bench-swap quantised plane private profile screenshots figures load capacity soak image audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -154,6 +156,9 @@ soak: $(DEV)/ready ## a mixed load for long: memory, descriptors, p99; into docs
 image: $(DEV)/ready ## build the container image, run it and check its answers
 	deploy/image.sh
 	deploy/check_image.sh
+
+audit: $(DEV)/ready ## known vulnerabilities in the pinned packages (AUDIT_ARGS)
+	$(DEV)/bin/python deploy/audit.py $(AUDIT_ARGS)
 
 clean: ## remove environments and caches; keeps models, runs and data
 	rm -rf $(SERVE) $(DEV) $(GPU) .bentoml .bench .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Run the image that deploy/image.sh built, ask it for one answer of each kind, look into it, stop
-# it. Exits 1 if anything is not as it should be.
+# Run the image that deploy/image.sh built, without a shell in it, ask it for one answer of each kind,
+# look into it, stop it. Exits 1 if anything is not as it should be.
 #
-#   CONTAINER_TOOL, IMAGE, PYTHON   see container_tool.sh
+#   CONTAINER_TOOL, VARIANT, IMAGE, PYTHON   see container_tool.sh
 #   PORT                            where it is published on the loopback interface (3999)
-#   MAX_MIB                         largest size allowed (450)
+#   MAX_MIB                         largest size allowed (450; with VARIANT=cuda 4096)
 #   RECORD                          file to write size, user, tool and date to (none)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/container_tool.sh"
 
 PORT=${PORT:-3999}
+[ "$VARIANT" = cpu ] || MAX_MIB=${MAX_MIB:-4096}
 MAX_MIB=${MAX_MIB:-450}
-STOP_TIMEOUT_S=40 # more than the 30 s that the image's command gives requests in flight
+STOP_TIMEOUT_S=40 # more than TRIPTYCH_DRAIN_DELAY_S and TRIPTYCH_DRAIN_TIMEOUT_S
 folder=$(mktemp -d)
 runner=
 
@@ -31,6 +32,7 @@ case $TOOL in
         start() {
             container=$("$TOOL" run --detach --read-only --tmpfs /tmp:size=64m,mode=1777 \
                 --cap-drop ALL --security-opt no-new-privileges \
+                --volume /dev/null:/bin/sh:ro --volume /dev/null:/bin/bash:ro \
                 --publish "127.0.0.1:$PORT:3000" "$IMAGE")
         }
         inside() { "$TOOL" exec "$container" "$@"; }
@@ -49,11 +51,16 @@ case $TOOL in
         # environment, in the foreground and in this machine's process and network namespaces.
         start() {
             container=$(buildah from "$IMAGE")
+            mount=$(buildah mount "$container")
+            size=$(du --summarize --block-size=1M "$mount" | cut -f 1)
+            rm -f "$mount"/bin/{sh,bash,dash,rbash}
             mapfile -t command < <(configured Cmd)
             # buildah would kill the server: its process id is kept, to end it as an engine does.
-            # shellcheck disable=SC2016  # for the container's shell
-            buildah run --env "BENTOML_PORT=$PORT" "$container" -- \
-                sh -c 'echo $$ > /tmp/server.pid && exec "$@"' sh "${command[@]}" \
+            buildah run --env "BENTOML_PORT=$PORT" "$container" -- python -c '
+import os, sys
+with open("/tmp/server.pid", "w") as file:
+    file.write(str(os.getpid()))
+os.execvp(sys.argv[1], sys.argv[1:])' "${command[@]}" \
                 > "$folder/log" 2>&1 &
             runner=$!
         }
@@ -68,9 +75,7 @@ case $TOOL in
             [ -z "$runner" ] || kill "$runner" 2> /dev/null || true
             buildah rm "$container" > /dev/null
         }
-        size_mib() {
-            du --summarize --block-size=1M "$(buildah mount "$container")" | cut -f 1
-        }
+        size_mib() { echo "$size"; } # of what it was before the shells were taken out
         ;;
 esac
 
@@ -106,11 +111,22 @@ user=$(inside id -u)
 [ "$user" != 0 ] || fail "it runs as root"
 echo "user           $user"
 inside python -c 'import onnxruntime' || fail "onnxruntime cannot be imported"
+refuse "a shell is there, so what needs one would not be seen" sh -c true
+echo "shell          none was needed"
 refuse "torch can be imported" python -c 'import torch'
 refuse "pip is there" python -m pip --version
 refuse "the training room is there" python -c 'import training'
 refuse "its own code can be written" touch /srv/triptych/service/app.py
 echo "left out       torch, pip, training; nothing but /tmp can be written"
+
+inside cat /opt/triptych/sbom.cdx.json > "$folder/sbom.json"
+inside python -c '
+import importlib.metadata as metadata
+print(*(f"{one.name}=={one.version}" for one in metadata.distributions()), sep="\n")' \
+    > "$folder/installed.txt"
+"$PYTHON" deploy/check_sbom.py "$folder/sbom.json" "$REQUIREMENTS" "$folder/installed.txt" ||
+    fail "its bill of materials is not what is installed"
+echo "SBOM           as installed and as locked"
 
 stopped_s=$SECONDS
 stop

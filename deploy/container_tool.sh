@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# Sourced by image.sh and check_image.sh: sets TOOL, PYTHON and IMAGE.
+# Sourced by image.sh and check_image.sh: sets TOOL, PYTHON, IMAGE and REQUIREMENTS.
 #
 #   CONTAINER_TOOL   docker, podman or buildah   (the first that answers)
-#   IMAGE            name of the image           (triptych:<version of pyproject.toml>)
+#   VARIANT          cpu, or cuda: with onnxruntime's CUDA build   (cpu)
+#   IMAGE            name of the image           (triptych:<version of pyproject.toml>, or -cuda)
 
 PYTHON=${PYTHON:-python3}
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -35,4 +36,9 @@ esac
 answers "$TOOL" || fail "$TOOL does not answer; see '$TOOL info'"
 
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
-IMAGE=${IMAGE:-triptych:$VERSION}
+# shellcheck disable=SC2034  # REQUIREMENTS is read by those that source this
+case ${VARIANT:=cpu} in
+    cpu) REQUIREMENTS=deploy/requirements.txt IMAGE=${IMAGE:-triptych:$VERSION} ;;
+    cuda) REQUIREMENTS=deploy/requirements-cuda.txt IMAGE=${IMAGE:-triptych:$VERSION-cuda} ;;
+    *) fail "VARIANT=$VARIANT is not cpu or cuda" ;;
+esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build the serving image from deploy/Containerfile.
+# Build the serving image from deploy/Containerfile; its bill of materials also goes to dist/.
 #
-#   CONTAINER_TOOL, IMAGE   see container_tool.sh
+#   CONTAINER_TOOL, VARIANT, IMAGE   see container_tool.sh
 #   BASE     base image (the Containerfile's), or `debootstrap`: Debian 12 made here from the mirror
 #            that apt uses, where no image registry is reached
 #   WHEELS   1: download wheels into deploy/wheels first, where the build reaches no package index
@@ -28,7 +28,7 @@ fetch_wheels() {
     # shellcheck disable=SC2046  # one word per option is meant
     "$PYTHON" -m pip download --quiet --disable-pip-version-check --dest deploy/wheels \
         --only-binary=:all: --implementation=cp --python-version=$PYTHON_VERSION \
-        $(platforms) --requirement deploy/requirements.txt
+        $(platforms) --requirement $REQUIREMENTS --requirement deploy/requirements-sbom.txt
     echo "image.sh: $(find deploy/wheels -name '*.whl' | wc -l) wheels in deploy/wheels"
 }
 
@@ -61,7 +61,22 @@ make_debian_base() {
     fi
 }
 
+# Copy a file out of the image.
+take_out() {
+    local path=$1 target=$2 container
+    if [ "$TOOL" = buildah ]; then
+        container=$(buildah from "$IMAGE")
+        cp "$(buildah mount "$container")$path" "$target"
+        buildah rm "$container" > /dev/null
+    else
+        container=$("$TOOL" create "$IMAGE")
+        "$TOOL" cp "$container:$path" "$target" > /dev/null
+        "$TOOL" rm "$container" > /dev/null
+    fi
+}
+
 arguments=(--file deploy/Containerfile --tag "$IMAGE" --build-arg "VERSION=$VERSION"
+    --build-arg "VARIANT=$VARIANT"
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)")
 
 if [ "${BASE:-}" = debootstrap ]; then
@@ -84,3 +99,7 @@ case $TOOL in
         "${arguments[@]}" . ;;
 esac
 echo "image.sh: built $IMAGE with $TOOL"
+mkdir -p dist
+sbom=dist/$(echo "$IMAGE" | tr ':/' '--').cdx.json
+take_out /opt/triptych/sbom.cdx.json "$sbom"
+echo "image.sh: $sbom"

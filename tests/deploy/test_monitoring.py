@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge
 from service import metrics
 from service.tally import Count, Distribution, Level
 from tests.deploy.conftest import DEPLOY, Served, program
+from tests.deploy.manifests import scaling_queries
 from tests.ports import free_port
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -49,7 +50,7 @@ def alert_queries() -> dict[str, str]:
     return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
 
-QUERIES = dashboard_queries() | alert_queries()
+QUERIES = dashboard_queries() | alert_queries() | scaling_queries()
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
@@ -176,6 +177,12 @@ def test_every_panel_has_something_to_show(served: Served, prometheus: Prometheu
     for name, query in dashboard_queries().items():
         if name not in rare:
             assert prometheus.ask(query), name
+
+
+def test_autoscalers_get_a_number(prometheus: Prometheus) -> None:
+    for name, query in scaling_queries().items():
+        (result,) = prometheus.ask(query)
+        assert float(result["value"][1]) >= 0, name
 
 
 def test_a_service_that_is_well_raises_no_alert(prometheus: Prometheus) -> None:

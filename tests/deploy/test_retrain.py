@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import DEPLOY, ROOT
-from tests.deploy.test_kubernetes import (
+from tests.deploy.manifests import (
     IMAGE_USER,
     RESTRICTED_VOLUMES,
     VERSIONS,
@@ -22,6 +22,7 @@ from tests.deploy.test_kubernetes import (
     only,
     pod_spec,
     render,
+    render_overlay,
 )
 from training import cli
 from training.arguments import build_parser
@@ -109,18 +110,18 @@ def test_its_command_line_is_one(resources: list[Resource], container: Any) -> N
 def test_it_publishes_where_the_service_reads(job: Any) -> None:
     claims = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
-        for pod in (job["template"]["spec"], pod_spec(render("store")))
+        for pod in (job["template"]["spec"], pod_spec(render_overlay("volume-store")))
         for volume in pod["volumes"]
         if "persistentVolumeClaim" in volume
     }
-    served = pod_spec(render("store"))["volumes"]
+    served = pod_spec(render_overlay("volume-store"))["volumes"]
     (read,) = (one["persistentVolumeClaim"] for one in served if one["name"] == "models")
     assert claims["models"] == read["claimName"]
 
 
 def test_the_service_sends_it_no_requests(job: Any) -> None:
     labels = job["template"]["metadata"]["labels"].items()
-    service = render("store")
+    service = render_overlay("volume-store")
     for selector in (
         only(service, "Service")["spec"]["selector"],
         only(service, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
