@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,9 +15,11 @@ from starlette.types import ASGIApp
 from service.errors import SettingsError, TriptychError
 from service.http import openapi, surface
 from service.http.fence import fenced
+from service.http.observed import Identified, Observed
 from service.kinds import kinds
 from service.runtime import Runtime, preflight
 from service.settings import Settings
+from service.telemetry.logs import configure
 
 T = TypeVar("T")
 
@@ -62,8 +63,6 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Make a worker's application."""
         settings = _settings()
-        # BentoML's own handlers write it; without a level of our own, only warnings would show.
-        logging.getLogger("triptych").setLevel(logging.INFO)
         try:
             runtime = Runtime(settings)
         except SettingsError as error:
@@ -77,7 +76,11 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
             )
 
         ours = [*surface.routes(runtime), *openapi.routes(document)]
-        return fenced(ours, super().to_asgi(is_main=is_main), endpoints, runtime)
+        app = fenced(ours, super().to_asgi(is_main=is_main), endpoints, runtime)
+        # Outermost, so that what is refused on the way in has an id and a line in the log too.
+        if runtime.observer is None:
+            return Identified(app)
+        return Observed(app, runtime.observer, ours, tuple(endpoints))
 
 
 def _with_endpoints(worker: type[_Worker]) -> type[_Worker]:
@@ -87,6 +90,9 @@ def _with_endpoints(worker: type[_Worker]) -> type[_Worker]:
         "Triptych", (worker,), {function.__name__: bentoml.api(function) for function in functions}
     )
 
+
+# Now, when BentoML has set up its own, and before anything is written.
+configure(_settings().log_format)
 
 Triptych: Any = bentoml.service(
     _with_endpoints(_Worker),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from service.cache import Cache
 from service.errors import DeadlineExceededError
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
+from service.telemetry.trail import TRAIL
 from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
 
 Witness = Callable[[Arrays, "Answer"], None]
@@ -33,6 +35,7 @@ Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 _BRIEF_S = 0.002
 """A lone request whose run is as short as this runs on the event loop: two changes of thread
 would take longer than others may wait for it."""
+_run_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -152,6 +155,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         now_s = time.perf_counter()
         ticket = Ticket(inputs, rows, wanted, loop.create_future(), now_s, priority)
+        trail = TRAIL.get()
+        if trail is not None and witnessed and trail.join(rows):
+            ticket.trail = trail
         self._waiting.add(ticket)
         self._metrics.add_waiting(rows)
         self._ask()
@@ -257,6 +263,7 @@ class Batcher:
 
     def _deliver(self, shares: list[Share], outputs: Arrays, elapsed_s: float) -> None:
         first = 0
+        run: tuple[int, int] | None = None
         for share in shares:
             ticket = share.ticket
             last = first + share.rows
@@ -264,6 +271,9 @@ class Batcher:
             first = last
             ticket.inference_s += elapsed_s
             ticket.done += share.rows
+            if ticket.trail is not None:
+                run = run or (next(_run_numbers), sum(share.rows for share in shares))
+                ticket.trail.ran(run, ticket.arrived_s + ticket.queue_s, elapsed_s)
             if ticket.done == ticket.rows and not ticket.future.done():
                 ticket.future.set_result(None)
         waiting = self.queued_rows + self._aside

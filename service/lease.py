@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from service.kinds.base import Kind
+from service.telemetry.trail import TRAIL
 
 K = TypeVar("K", bound=Kind)
 
@@ -46,6 +47,9 @@ class Lease(Generic[K]):
         self._served.leases += 1
         if self._observer is not None:
             self._start_s = time.perf_counter()
+        if (trail := TRAIL.get()) is not None:
+            manifest = self._served.engine.manifest
+            trail.served_by(manifest.name, manifest.version)
         return self._served.engine  # type: ignore[return-value]  # of this kind: looked up by it
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

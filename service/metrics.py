@@ -33,6 +33,7 @@ from service.errors import (
     TriptychError,
 )
 from service.tally import Count, Distribution, Level
+from service.telemetry.trail import TRAIL
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Outcome = Literal["ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error"]
@@ -72,6 +73,19 @@ INFERENCE_SECONDS = _distribution(
 QUEUE_ROWS = Level(
     Gauge("triptych_queue_rows", "Rows waiting", ["model"], multiprocess_mode="livesum")
 )
+FIRST_TOKEN_SECONDS = _distribution(
+    "triptych_first_token_seconds",
+    "Time from a streamed text's request to its first characters",
+    ("model",),
+    _SECONDS,
+)
+QUEUE_LIMIT_ROWS = Gauge(
+    "triptych_queue_limit_rows",
+    "Rows that may wait; more are refused",
+    ["model"],
+    multiprocess_mode="livesum",
+)
+LANES = Gauge("triptych_lanes", "Runs that the workers can do at once", multiprocess_mode="livesum")
 CACHE_HITS = Count(
     Counter("triptych_cache_hits", "Requests answered from the cache of answers", ["model"])
 )
@@ -107,6 +121,9 @@ SWAPS = Counter("triptych_model_swaps", "Swaps to another version while serving"
 FEEDBACK_KEPT = Counter("triptych_feedback_rows_kept", "Rows of feedback written", ["model"])
 FEEDBACK_DROPPED = Counter(
     "triptych_feedback_rows_dropped", "Rows of feedback lost: no room, or not written", ["model"]
+)
+SPANS_DROPPED = Counter(
+    "triptych_trace_spans_dropped", "Spans of traces lost: no room, or not taken by the receiver"
 )
 
 
@@ -144,7 +161,7 @@ def flush() -> None:
     """Write what was tallied to where scrapes read it."""
     for tally in (
         REQUESTS, REQUEST_SECONDS, BATCH_ROWS, QUEUE_SECONDS, INFERENCE_SECONDS, QUEUE_ROWS,
-        CACHE_HITS, KEY_REQUESTS,
+        FIRST_TOKEN_SECONDS, CACHE_HITS, KEY_REQUESTS,
     ):  # fmt: skip
         tally.flush()
 
@@ -193,15 +210,24 @@ class RequestMeter:
         self.deferred = False
         """Set by a streaming answer, which closes the meter when its stream ends."""
         self._start_s = time.perf_counter()
+        self._trail = trail = TRAIL.get()
+        if trail is not None:
+            trail.route = route
 
     @property
     def elapsed_s(self) -> float:
         """Time since the request arrived."""
         return time.perf_counter() - self._start_s
 
+    def began_to_stream(self) -> None:
+        """Record how long the first characters took."""
+        FIRST_TOKEN_SECONDS.labels(self.model).observe(self.elapsed_s)
+
     def close(self, outcome: Outcome) -> None:
         """Record the outcome; the time is recorded for requests that were answered in full."""
         _due()
+        if self._trail is not None:
+            self._trail.outcome = outcome
         REQUESTS.add((self.model, self.route, outcome))
         if outcome == "ok":
             REQUEST_SECONDS.labels(self.model, self.route).observe(self.elapsed_s)

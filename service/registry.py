@@ -321,6 +321,7 @@ class Registry:
         self._served[name] = taken
         engine, manifest = taken.engine, taken.engine.manifest
         metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(1)
+        metrics.QUEUE_LIMIT_ROWS.labels(name).set(self._settings.max_queue_rows)
         log.info(
             "%s serves %s after %.2f s, in batches of up to %d rows",
             name,

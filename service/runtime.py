@@ -28,6 +28,7 @@ from service.session import Arena, Session, check_provider
 from service.settings import Settings
 from service.store import Store, open_home
 from service.store.signature import Verifier
+from service.telemetry.observer import check_telemetry, open_observer
 
 if TYPE_CHECKING:
     from service.oip.grpc_server import GrpcServer
@@ -59,6 +60,7 @@ def preflight(settings: Settings) -> None:
     open_store(settings)
     check_feedback(settings)
     check_tls(settings)
+    check_telemetry(settings)
     origins(settings.cors_origins)
     with tempfile.TemporaryDirectory() as folder:
         open_keys(settings, Path(folder))
@@ -146,6 +148,8 @@ class Runtime:
         self.decoders = ThreadPoolExecutor(settings.lanes, thread_name_prefix="decode")
         """Where large images are decoded, off the event loop."""
         self.feedback = open_feedback(settings)
+        self.observer = open_observer(settings)
+        """Logs and traces requests; None where neither is on."""
         self._grpc: GrpcServer | None = None
         self._grpc_ends: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
@@ -164,6 +168,7 @@ class Runtime:
             on_close=self._close_ports,
         )
         metrics.forget_dead_workers()
+        metrics.LANES.set(self.lanes.count)
         self._life = asyncio.create_task(self._live())
         if self.settings.grpc_port:
             # Here, not above: its packages are needed only where it is on.
@@ -212,3 +217,5 @@ class Runtime:
         self.lanes.close()
         self.decoders.shutdown()
         await asyncio.to_thread(self.feedback.close)
+        if self.observer is not None:
+            await asyncio.to_thread(self.observer.close)

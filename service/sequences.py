@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.sampling import SamplingParameters
+from service.telemetry.trail import Trail
 
 FinishReason = Literal["stop", "length"]
 
@@ -100,6 +101,10 @@ class Stream:
     on_cancel: Callable[[], None] | None = None
     on_end: Callable[[Written], None] | None = None
     """Called with the whole, if it came to its end."""
+    trail: Trail | None = None
+    """Where it is noted what came."""
+    together: int = 0
+    """Sequences that were read and written at once when it joined them, itself included."""
     _made: list[Token] = field(default_factory=list)
     _ready: list[Token] = field(default_factory=list)
     _ended: bool = False
@@ -133,6 +138,13 @@ class Stream:
     ) -> None:
         """Called on the loop by the stepper."""
         self._ready.extend(tokens)
+        if self.trail is not None:
+            self.trail.wrote(
+                len(tokens),
+                self.submitted_s + self.queue_s,
+                self.together,
+                ended=finish is not None,
+            )
         if self.on_end is not None:
             self._made.extend(tokens)
             if finish is not None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from service.contract import WantedPrecision
 from service.errors import SettingsError
 from service.session import Provider
 
+LogFormat = Literal["text", "json"]
 PREFIX = "TRIPTYCH_"
 OTHERS = frozenset(
     {
@@ -36,8 +37,10 @@ OTHERS = frozenset(
 """
 
 
-def _setting(default: Any, help_: str, *, minimum: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help_, "minimum": minimum})
+def _setting(
+    default: Any, help_: str, *, minimum: float | None = None, maximum: float = math.inf
+) -> Any:
+    return field(default=default, metadata={"help": help_, "minimum": minimum, "maximum": maximum})
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,26 @@ class Settings:
         "what clients sent",
     )
     feedback_days: int = _setting(30, "days until feedback is removed; 0: never", minimum=0)
+    log_format: LogFormat = _setting(
+        "text", "what the processes write: text, or json, an object a line"
+    )
+    log_requests: float = _setting(
+        0.0,
+        "share of requests that are logged, a line each; above 0 all that the service failed are",
+        minimum=0,
+        maximum=1,
+    )
+    traces: str = _setting(
+        "",
+        "URL of an OTLP receiver (HTTP), such as http://collector:4318, for a trace of each "
+        "request; empty: off; needs the trace extra",
+    )
+    trace_share: float = _setting(
+        1.0,
+        "share of requests that are traced where the caller's traceparent does not say",
+        minimum=0,
+        maximum=1,
+    )
 
     @property
     def lanes(self) -> int:
@@ -190,11 +213,15 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r}: {error}", field=variable) from error
             if item.name == "store" and not text:
                 raise SettingsError(f"{variable}={text!r} is empty", field=variable)
-            minimum = item.metadata["minimum"]
+            minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
             # `not <=` also refuses NaN.
             if minimum is not None and not minimum <= values[item.name] < math.inf:
                 raise SettingsError(
                     f"{variable}={text!r} must be finite and at least {minimum}", field=variable
+                )
+            if minimum is not None and values[item.name] > maximum:
+                raise SettingsError(
+                    f"{variable}={text!r} must be at most {maximum}", field=variable
                 )
         return cls(**values)
 
@@ -207,6 +234,7 @@ def _parse(annotation: Any, text: str) -> Any:
         "bool": bool,
         "Provider": Provider,
         "WantedPrecision": WantedPrecision,
+        "LogFormat": LogFormat,
     }
     return msgspec.convert(text, types[annotation], strict=False)
 

@@ -28,6 +28,7 @@ from service.libc import give_way
 from service.metrics import ModelMetrics
 from service.reading import Reader
 from service.sequences import FinishReason, Prompt, Stream, Token, Written
+from service.telemetry.trail import TRAIL
 
 _PACE_KEPT = 0.95  # of the pace, after each step that ended sequences: twenty are remembered
 _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the running sequences
@@ -108,6 +109,10 @@ class Stepper:
         if self._closing:
             raise NotReadyError("the model is being closed")
         stream = Stream(prompt, asyncio.get_running_loop(), time.perf_counter())
+        trail = TRAIL.get()
+        if trail is not None:
+            trail.join_sequence(streamed=prompt.stream)
+            stream.trail = trail
         if self._cache.on and prompt.repeatable:
             key = (self._digest, prompt.key)
             kept: Written | None = self._cache.get(key)
@@ -164,6 +169,7 @@ class Stepper:
             stream = self._waiting.pop(0)
             self._taken += 1
             stream.queue_s = time.perf_counter() - stream.submitted_s
+            stream.together = 1 + len(self._reading) + len(self._block.rows)
             self._metrics.queue_seconds.observe(stream.queue_s)
             _call(stream.loop, self._tell_taken)
             self._reading.append(Reader(stream, self._state_width))

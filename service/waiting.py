@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.telemetry.trail import Trail
+
 Arrays = dict[str, NDArray[Any]]
 
 PRIORITIES = (1, 2, 3)
@@ -43,6 +45,8 @@ class Ticket:
     done: int = 0
     queue_s: float = 0.0
     inference_s: float = 0.0
+    trail: Trail | None = None
+    """Where its runs are noted."""
     parts: dict[int, Arrays] = field(default_factory=dict)
     """Outputs by the row that they begin with."""
 

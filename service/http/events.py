@@ -61,6 +61,7 @@ async def stream_events(
     """
     first = await within(deadline_s, anext(events))
     meter.deferred = True
+    meter.began_to_stream()
     return EventStream(
         first,
         events,

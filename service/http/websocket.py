@@ -29,6 +29,7 @@ from service.http.writing import Completion
 from service.keys import charge_again
 from service.metrics import Outcome, RequestMeter, outcome_of
 from service.settings import Settings
+from service.telemetry.trail import following, next_part
 
 log = logging.getLogger("triptych.http")
 ROUTE = "websocket"
@@ -108,8 +109,9 @@ class Conversation:
                 raise BusyError("one completion at a time: the last one has not ended")
             charge_again()
         except TriptychError as error:
-            RequestMeter(ROUTE).fail(error)
-            await self._say(error_body(error))
+            with following(next_part()):
+                RequestMeter(ROUTE).fail(error)
+                await self._say(error_body(error))
             return
         self._last_said = False
         self._answering = asyncio.create_task(self._answer(asked))
@@ -134,6 +136,10 @@ class Conversation:
             await self._say({"done": True, "cancelled": True})
 
     async def _answer(self, asked: CompletionRequest) -> None:
+        with following(next_part()):
+            await self._answer_one(asked)
+
+    async def _answer_one(self, asked: CompletionRequest) -> None:
         meter = RequestMeter(ROUTE)
         outcome: Outcome = "cancelled"
         try:
@@ -163,6 +169,7 @@ class Conversation:
                 return
             async with aclosing(job.chunks(include_usage=asked.include_usage)) as chunks:
                 await self._send(await within(deadline_s, anext(chunks)))
+                meter.began_to_stream()
                 limit_s = stream_limit_s(self._socket, self._settings)
 
                 async def rest() -> None:

@@ -22,6 +22,8 @@ from service.oip.inference import infer
 from service.oip.repository import Control, control_of, index
 from service.oip.requests import check_parameters
 from service.oip.statistics import statistics
+from service.telemetry.identity import sent_id
+from service.telemetry.trail import TRAIL, following, next_part
 
 if TYPE_CHECKING:
     from service.lease import Lease
@@ -39,6 +41,8 @@ def _framed(route: str) -> Callable[[Callable[..., Awaitable[Any]]], Call]:
         @functools.wraps(call)
         async def framed(self: Calls, request: Any, context: Any) -> Any:
             meter = RequestMeter(route)
+            if TRAIL.get() is None:  # else it has its id
+                await _echo_id(context)
             try:
                 response = await call(self, request, context, meter)
             except asyncio.CancelledError:
@@ -54,6 +58,16 @@ def _framed(route: str) -> Callable[[Callable[..., Awaitable[Any]]], Call]:
         return framed  # type: ignore[return-value]  # bound to its instance before it is called
 
     return frame
+
+
+async def _echo_id(context: Any) -> None:
+    """Send the caller's id back, as over HTTP."""
+    for name, value in context.invocation_metadata():
+        if name == "x-request-id":
+            found = sent_id(((name.encode(), value.encode()),))
+            assert found is not None
+            await context.send_initial_metadata(((name, found.decode()),))
+            return
 
 
 async def abort(context: Any, error: Exception) -> None:
@@ -193,6 +207,10 @@ class Calls:
                 pending.cancel()
 
     async def _streamed(self, request: Any, *, first: bool) -> Any:
+        with following(next_part()):
+            return await self._streamed_one(request, first=first)
+
+    async def _streamed_one(self, request: Any, *, first: bool) -> Any:
         meter = RequestMeter("grpc.stream")
         if isinstance(request, Unread):
             meter.fail(request.error)

@@ -17,6 +17,7 @@ from service.oip import grpc_service_pb2 as pb2
 from service.oip.grpc_access import Access
 from service.oip.grpc_calls import Calls, refusing_unread
 from service.oip.grpc_messages import read_as
+from service.oip.grpc_observed import Observing
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
@@ -39,7 +40,7 @@ class GrpcServer:
                 ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
                 ("grpc.max_concurrent_streams", MAX_GRPC_CALLS),
             ],
-            interceptors=() if runtime.keys is None else (Access(runtime.keys),),
+            interceptors=_interceptors(runtime),
         )
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(_SERVICE.full_name, _handlers(Calls(runtime)))]
@@ -66,6 +67,16 @@ def _credentials(settings: Settings) -> Any:
     chain = Path(settings.tls_cert)
     key = Path(settings.tls_key) if settings.tls_key else chain  # a PEM file may hold both
     return grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())])
+
+
+def _interceptors(runtime: Runtime) -> list[grpc.aio.ServerInterceptor]:
+    """The one that sees all calls first, then the one that refuses some."""
+    found: list[grpc.aio.ServerInterceptor] = []
+    if runtime.observer is not None:
+        found.append(Observing(runtime.observer))
+    if runtime.keys is not None:
+        found.append(Access(runtime.keys))
+    return found
 
 
 def _handlers(calls: Calls) -> dict[str, grpc.RpcMethodHandler]:
