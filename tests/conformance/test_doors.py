@@ -167,3 +167,7 @@ def test_importing_the_client_is_light() -> None:
 
 def test_models_hold_no_code() -> None:
     assert list((ROOT / "models").rglob("*.py")) == []
+
+
+def test_one_module_alone_imports_opentelemetry() -> None:
+    assert importers("service", "opentelemetry") == {"service.telemetry.traces"}
