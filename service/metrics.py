@@ -38,6 +38,8 @@ from service.telemetry.trail import TRAIL
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Outcome = Literal["ok", "invalid", "overloaded", "not_ready", "deadline", "cancelled", "error"]
 FLUSH_S = 0.2
+_UNANSWERED: tuple[Outcome, ...] = ("error", "deadline", "not_ready", "overloaded")
+"""What spends the error budget: an alert must see the first of them."""
 
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
@@ -55,7 +57,8 @@ def _distribution(
 REQUESTS = Count(
     Counter(
         "triptych_requests", "Requests by model, route and outcome", ["model", "route", "outcome"]
-    )
+    ),
+    beside=lambda labels: [(*labels[:2], outcome) for outcome in _UNANSWERED],
 )
 REQUEST_SECONDS = _distribution(
     "triptych_request_seconds",

@@ -8,7 +8,7 @@ when `flush` is called, a few times a second. Used from one thread, the event lo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
@@ -20,10 +20,20 @@ Labels = tuple[str, ...]
 
 
 class Count:
-    """Increments of a counter, by label values."""
+    """Increments of a counter, by label values.
 
-    def __init__(self, counter: Counter) -> None:
+    Args:
+        counter: what they go to.
+        beside: label values that shall exist, at 0, once those that it is given do: a rate does not
+            see a series that comes to life with its first increment.
+
+    """
+
+    def __init__(
+        self, counter: Counter, beside: Callable[[Labels], Iterable[Labels]] | None = None
+    ) -> None:
         self._counter = counter
+        self._beside = beside
         self._children: dict[Labels, Counter] = {}
         self._pending: dict[Labels, int] = {}
 
@@ -42,6 +52,9 @@ class Count:
             child = self._children.get(labels)
             if child is None:
                 child = self._children[labels] = self._counter.labels(*labels)
+                if self._beside is not None:
+                    for other in self._beside(labels):
+                        self._counter.labels(*other)
             child.inc(amount)
 
 

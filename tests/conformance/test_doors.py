@@ -139,6 +139,7 @@ def test_importing_the_service_leaves_torch_out(tmp_path: Path) -> None:
     program = (
         "import sys, service.app\n"
         "heavy = {'torch', 'onnx', 'training', 'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "assert 'service.telemetry.traces' not in sys.modules\n"
         "assert not heavy, heavy\n"
         "assert 'onnxruntime' in sys.modules\n"
     )
