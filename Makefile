@@ -134,6 +134,9 @@ bench-peers: $(DEV)/ready ## the same work behind other servers, each built unde
 plane: $(DEV)/ready ## accuracy against speed, published networks beside the shipped classifiers
 	$(DEV)/bin/python -m tests.bench.plane --store $(STORE) $(BENCH_ARGS)
 
+dashboard: $(DEV)/ready ## draw the Grafana dashboard into docs/dashboard.png (needs prometheus)
+	$(DEV)/bin/python -m tests.bench.dashboard --store $(STORE) $(BENCH_ARGS)
+
 profile: $(DEV)/ready ## where the worker's time goes under load; `make bench` takes it into its report
 	$(DEV)/bin/python -m tests.bench.profile
 

@@ -32,14 +32,14 @@ class Count:
     def __init__(
         self, counter: Counter, beside: Callable[[Labels], Iterable[Labels]] | None = None
     ) -> None:
-        self._counter = counter
+        self.family = counter
         self._beside = beside
         self._children: dict[Labels, Counter] = {}
         self._pending: dict[Labels, int] = {}
 
     def describe(self) -> Iterable[Metric]:
         """The family, without samples."""
-        return self._counter.describe()
+        return self.family.describe()
 
     def add(self, labels: Labels) -> None:
         """Add one."""
@@ -51,10 +51,10 @@ class Count:
         for labels, amount in pending.items():
             child = self._children.get(labels)
             if child is None:
-                child = self._children[labels] = self._counter.labels(*labels)
+                child = self._children[labels] = self.family.labels(*labels)
                 if self._beside is not None:
                     for other in self._beside(labels):
-                        self._counter.labels(*other)
+                        self.family.labels(*other)
             child.inc(amount)
 
 
@@ -62,12 +62,12 @@ class Level:
     """A gauge of which only the last value counts."""
 
     def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
+        self.family = gauge
         self._pending: dict[Labels, float] = {}
 
     def describe(self) -> Iterable[Metric]:
         """The family, without samples."""
-        return self._gauge.describe()
+        return self.family.describe()
 
     def set(self, labels: Labels, value: float) -> None:
         """Replace the value."""
@@ -77,7 +77,7 @@ class Level:
         """Hand over the last values."""
         pending, self._pending = self._pending, {}
         for labels, value in pending.items():
-            self._gauge.labels(*labels).set(value)
+            self.family.labels(*labels).set(value)
 
 
 class Tally:
@@ -117,7 +117,7 @@ class Distribution:
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._label_names = label_names
+        self.label_names = label_names
         self._bounds = [float(bound) for bound in bounds]
         self._les: list[str] = [
             floatToGoString(bound)  # type: ignore[no-untyped-call]
@@ -149,8 +149,8 @@ class Distribution:
             )
 
         return [
-            value("_sum", self._label_names, labels),
-            *(value("_bucket", (*self._label_names, "le"), (*labels, le)) for le in self._les),
+            value("_sum", self.label_names, labels),
+            *(value("_bucket", (*self.label_names, "le"), (*labels, le)) for le in self._les),
         ]
 
     def flush(self) -> None:
@@ -167,11 +167,11 @@ class Distribution:
 
     def describe(self) -> Iterable[Metric]:
         """The family, without samples."""
-        return [HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)]
+        return [HistogramMetricFamily(self._name, self._documentation, labels=self.label_names)]
 
     def collect(self) -> Iterable[Metric]:
         """This process' samples, for a registry that asks for them."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self.label_names)
         for labels, tally in self._tallies.items():
             counts, buckets = 0, []
             for le, count in zip(self._les, tally.counts, strict=True):

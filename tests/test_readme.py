@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.readme import README, render
+from tests.bench.readme import OBSERVABILITY, README, WATCHED, render
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_fields_and_metrics_are_those_of_the_code(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = OBSERVABILITY.read_text(encoding="utf-8")
+    assert render(text, WATCHED) == text, f"{OBSERVABILITY} is out of date: run `make figures`"
 
 
 def test_figures_are_those_of_the_files(monkeypatch):

@@ -33,9 +33,13 @@ class Identified:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "lifespan":
-            given = sent_id(scope["headers"])
-            if given is not None:
-                send = _echoing(send, given)
+            headers = scope["headers"]
+            for name, _ in headers:
+                if name == REQUEST_ID:
+                    given = sent_id(headers)
+                    assert given is not None
+                    send = _echoing(send, given)
+                    break
         await self._app(scope, receive, send)
 
 

@@ -127,6 +127,7 @@ class Trail:
         """
         now_s = time.perf_counter()
         self.together = max(self.together, together)
+        joined_s = max(joined_s, self.queued_s)
         self.joined_s = min(self.joined_s or joined_s, joined_s)
         self.tokens += tokens
         if tokens and not self.first_s:

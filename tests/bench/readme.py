@@ -12,10 +12,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from prometheus_client import Counter, Gauge
+
+from service import metrics
 from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
 from service.settings import table
+from service.tally import Count, Distribution, Level
+from service.telemetry.request_log import FIELDS
 from tests.bench import swaps
 from tests.bench.load import report as load
 from tests.bench.peers import report as peers
@@ -23,6 +30,7 @@ from tests.bench.plane import report as plane
 from tests.bench.report import markdown
 
 README = Path("README.md")
+OBSERVABILITY = Path("docs/observability.md")
 FIGURES = {
     "cnn": (("test_accuracy", "test accuracy"), ("test_ece", "calibration error (ECE)")),
     "lstm": (
@@ -80,6 +88,34 @@ def capacity(path: Path = Path("docs/capacity.json"), page: str = "docs/capacity
     return f"{told}\n\n[The whole report]({page}), with curves of latency against throughput."
 
 
+def fields() -> str:
+    """What a request's line in the log may have."""
+    lines = ["| field | meaning |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| `{name}` | {text} |" for name, text in FIELDS.items())])
+
+
+def metric_table() -> str:
+    """Every metric of the service."""
+    lines = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    rows = []
+    for collector in vars(metrics).values():
+        if isinstance(collector, Counter | Gauge | Count | Level | Distribution):
+            (one,) = collector.describe()
+            name = one.name + ("_total" if one.type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in label_names(collector))
+            rows.append(f"| `{name}` | {one.type} | {labels} | {one.documentation} |")
+    return "\n".join([*lines, *sorted(rows)])
+
+
+def label_names(collector: Any) -> tuple[str, ...]:
+    """Of a metric family, which prometheus_client does not tell before it has a series."""
+    if isinstance(collector, Distribution):
+        return collector.label_names
+    family = collector.family if isinstance(collector, Count | Level) else collector
+    named: tuple[str, ...] = family._labelnames
+    return named
+
+
 SECTIONS = {
     "models": models,
     "plane": lambda: plane.markdown(json.loads(Path("docs/plane.json").read_text())),
@@ -92,29 +128,33 @@ SECTIONS = {
 }
 
 
-def render(text: str) -> str:
+WATCHED = {"fields": fields, "metrics": metric_table}
+"""Sections of docs/observability.md."""
+
+
+def render(text: str, sections: Mapping[str, Callable[[], str]] = SECTIONS) -> str:
     """Replace what stands between each section's marks; raises ValueError for missing marks."""
-    for name, section in SECTIONS.items():
+    for name, section in sections.items():
         pattern = re.compile(
             rf"(<!-- {name}:begin[^>]*-->\n).*?(\n<!-- {name}:end -->)", flags=re.DOTALL
         )
         if not pattern.search(text):
-            raise ValueError(f"the README lacks the marks of {name!r}")
+            raise ValueError(f"the page lacks the marks of {name!r}")
         content = section()
         text = pattern.sub(lambda found, new=content: f"{found[1]}{new}{found[2]}", text)
     return text
 
 
 def main() -> int:
-    """Write the README, or with --check fail if it is out of date."""
-    text = README.read_text(encoding="utf-8")
-    rendered = render(text)
-    if "--check" in sys.argv[1:]:
-        if rendered != text:
-            print("README.md is out of date: run make figures", file=sys.stderr)
+    """Write the pages, or with --check fail if one is out of date."""
+    for page, sections in ((README, SECTIONS), (OBSERVABILITY, WATCHED)):
+        text = page.read_text(encoding="utf-8")
+        rendered = render(text, sections)
+        if "--check" not in sys.argv[1:]:
+            page.write_text(rendered, encoding="utf-8")
+        elif rendered != text:
+            print(f"{page} is out of date: run make figures", file=sys.stderr)
             return 1
-        return 0
-    README.write_text(rendered, encoding="utf-8")
     return 0
 
 

@@ -124,7 +124,8 @@ def test_a_damaged_version_is_an_alert_and_an_overload_too(
         scene.canary()
         prometheus.wait_for("sum(triptych_trial_requests_total) > 5")
         assert prometheus.ask('triptych_trial{mode="canary"} == 1')
-        prometheus.wait_for('triptych_trials_total{verdict="passed"} == 1', 10 * CANARY_S)
+        # Whether its latency is that of the other depends on who else uses this machine.
+        prometheus.wait_for("sum(triptych_trials_total) == 1", 10 * CANARY_S)
         scene.damage()
         scene.wait_until(lambda: "TriptychModelLoadFailed" in prometheus.firing())
         labels = prometheus.firing()["TriptychModelLoadFailed"]
