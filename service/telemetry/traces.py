@@ -28,7 +28,7 @@ log = logging.getLogger("triptych.traces")
 MOST_WAITING = 4096  # spans; more are dropped and counted
 _BATCH = 512
 _EVERY_MS = 1000.0
-_TIMEOUT_S = 5.0  # of a batch, its repetitions included
+_TIMEOUT_S = 3.0  # of a batch, its repetitions included
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("triptych")
@@ -64,7 +64,8 @@ class Tracer:
                 self._processor.on_end(span)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send what waits; gives up with the first batch that is not taken."""
+        self._sending.closing = True
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
     def _spans(self, trail: Trail) -> list[ReadableSpan]:
@@ -194,6 +195,8 @@ class _Sending(SpanExporter):
         self._lock = threading.Lock()
         self._waiting = 0
         self._losing = False
+        self.closing = False
+        """Whether nobody has time for a receiver that is away."""
 
     def let_in(self, spans: int) -> bool:
         """Whether so many more may wait; those that may not are counted as lost."""
@@ -208,6 +211,9 @@ class _Sending(SpanExporter):
         """Called on the processor's thread."""
         with self._lock:
             self._waiting -= len(spans)
+            if self.closing and self._losing:
+                self._lose(len(spans), "")
+                return SpanExportResult.FAILURE
         result = self._exporter.export(spans)
         with self._lock:
             if result is SpanExportResult.SUCCESS:
