@@ -57,7 +57,7 @@ def play(scene: Scene, minutes: float) -> None:
         time.sleep(2 * part_s)
         scene.swap()
         time.sleep(part_s)
-        scene.canary(window_s=1.5 * part_s)
+        scene.canary(window_s=1.5 * part_s, least_requests=100)
         time.sleep(2.5 * part_s)
         scene.damage()
         time.sleep(part_s)

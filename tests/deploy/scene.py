@@ -130,10 +130,15 @@ class Scene:
         """Serve another version."""
         Publisher(self.store).promote(MODEL, self.twin("next"))
 
-    def canary(self, window_s: float = CANARY_S) -> None:
-        """Put a version on trial that will pass."""
+    def canary(self, window_s: float = CANARY_S, least_requests: int = 5) -> None:
+        """Put a version on trial that answers as the served one does."""
         Publisher(self.store).start_trial(
-            MODEL, self.twin("trial"), "canary", share=0.5, window_s=window_s, least_requests=5
+            MODEL,
+            self.twin("trial"),
+            "canary",
+            share=0.5,
+            window_s=window_s,
+            least_requests=least_requests,
         )
 
     def damage(self) -> None:
