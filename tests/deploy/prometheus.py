@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.ports import free_port
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 RULES = ("rules.yml", "alerts.yml")
@@ -82,9 +83,7 @@ def scraping(binary: str, service_port: int, folder: Path) -> Iterator[Prometheu
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     for file in RULES:
         shutil.copy(SHIPPED / file, folder)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from service.contract import (
 from service.store import Store
 from service.store.publisher import Publisher
 from tests.pictures import picture
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "cifar10"
@@ -176,9 +176,7 @@ def _threads(count: int, run: Callable[[int], None]) -> Iterator[None]:
 def staged(models: Path, folder: Path) -> Iterator[Scene]:
     """Start a service on a copy of `models`; yield when it is ready."""
     shutil.copytree(models, folder / "store")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
     settings = {
         "TRIPTYCH_STORE": str(folder / "store"),

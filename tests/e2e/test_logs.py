@@ -15,8 +15,9 @@ import tritonclient.grpc
 from httpx_ws import connect_ws
 
 from service.telemetry.request_log import FIELDS
-from tests.e2e.server import Server, free_port, serving
+from tests.e2e.server import Server, serving
 from tests.pictures import picture
+from tests.ports import free_port
 
 SECRET = "unheard-of"
 

@@ -14,8 +14,9 @@ import tritonclient.grpc
 from httpx_ws import connect_ws
 
 from tests.e2e.collector import Collector, Span, collecting
-from tests.e2e.server import Server, free_port, serving
+from tests.e2e.server import Server, serving
 from tests.pictures import picture
+from tests.ports import free_port
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PHASES = ["decode", "queue", "inference", "encode"]
