@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from service.oip.grpc_messages import Unread
 from service.telemetry.identity import REQUEST_ID
 from service.telemetry.observer import Observer
 from service.telemetry.trail import Trail, following
@@ -44,7 +45,8 @@ def _wrapped(handler: Handler, trail: Trail) -> Handler:
     async def answer(request: Any, context: Any) -> Any:
         with following(trail):
             await _send_id(context, trail)
-            trail.bytes_in = request.ByteSize()
+            if not isinstance(request, Unread):
+                trail.bytes_in = request.ByteSize()
             try:
                 response = await handler.unary_unary(request, context)
             finally:

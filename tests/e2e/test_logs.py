@@ -161,10 +161,14 @@ def test_a_grpc_call_has_an_id_and_a_line(logged: Server, grpc_port: int) -> Non
         with pytest.raises(tritonclient.grpc.grpc.RpcError) as refused:
             stub.ModelInfer(request, metadata=(("x-request-id", "grpc-bad"),))
         assert dict(refused.value.initial_metadata())["x-request-id"] == "grpc-bad"
+        raw = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(tritonclient.grpc.grpc.RpcError):
+            raw(b"no message", metadata=(("x-request-id", "grpc-unread"),))
     line = line_of(logged, "grpc")
     assert (line["route"], line["status"], line["outcome"]) == ("grpc.infer", 0, "ok")
     assert (line["method"], line["model"], line["rows"]) == ("ModelInfer", "cifar10", 1)
     assert line_of(logged, "grpc-bad")["status"] == 5
+    assert line_of(logged, "grpc-unread")["outcome"] == "invalid"
 
 
 def test_life_is_told_in_the_same_format(logged: Server, store: Path) -> None:
