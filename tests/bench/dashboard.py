@@ -207,14 +207,15 @@ def draw_table(axes: Axes, panel: dict[str, Any], seen: Seen) -> None:
     order = how["indexByName"]
     columns = sorted({name for row in rows for name in row}, key=lambda name: order.get(name, 99))
     rows.sort(key=lambda row: [row.get(name, "") for name in columns])
-    width = 1 / max(1, len(columns))
-    for place, column in enumerate(columns):
-        shown = how["renameByName"].get(column, column)
-        cells = [(shown, "#3274d9")] + [(row.get(column, ""), "#333") for row in rows]
-        for line, (text, color) in enumerate(cells):
+    shown = [how["renameByName"].get(column, column) for column in columns]
+    cells = [shown, *([row.get(column, "") for column in columns] for row in rows)]
+    widths = [max(map(len, column)) + 4 for column in zip(*cells, strict=True)]
+    for line, texts in enumerate(cells):
+        for place, text in enumerate(texts):
             axes.text(
-                place * width, 0.92 - 0.14 * line, text, transform=axes.transAxes, fontsize=8,
-                color=color, va="top", weight="bold" if line == 0 else "normal",
+                sum(widths[:place]) / sum(widths), 0.92 - 0.14 * line, text, fontsize=8, va="top",
+                transform=axes.transAxes, color="#333" if line else NAMED["blue"],
+                weight="normal" if line else "bold",
             )  # fmt: skip
 
 
