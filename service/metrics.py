@@ -30,6 +30,7 @@ from service.errors import (
     DeadlineExceededError,
     NotReadyError,
     OverloadedError,
+    RateLimitedError,
     TriptychError,
 )
 from service.tally import Count, Distribution, Level
@@ -193,6 +194,8 @@ def _flush() -> None:
 
 def outcome_of(error: BaseException) -> Outcome:
     """Classify an error for the `outcome` label."""
+    if isinstance(error, RateLimitedError):  # the key's limit, not the service's
+        return "invalid"
     if isinstance(error, OverloadedError):
         return "overloaded"
     if isinstance(error, NotReadyError):

@@ -10,6 +10,7 @@ from service.errors import TriptychError
 from service.http.answers import error_answer, error_body
 from service.keys import GRANT, Keys
 from service.oip.answers import oip_answer
+from service.telemetry.trail import TRAIL
 
 OPEN = frozenset(
     {"/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
@@ -65,6 +66,8 @@ class Access:
             await _refuse(error, scope, receive, send)
             return
         scope["key_id"] = grant.key.id
+        if (trail := TRAIL.get()) is not None:
+            trail.client = grant.key.id
         GRANT.set(grant)  # this request's own context: the server runs each in a task
         await self._app(scope, receive, send)
 

@@ -15,7 +15,7 @@ from service.telemetry.observer import Observer
 from service.telemetry.trail import Trail, following
 
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
-_OUTCOMES = {429: "overloaded", 503: "not_ready", 504: "deadline", 499: "cancelled"}
+_OUTCOMES = {503: "not_ready", 504: "deadline", 499: "cancelled"}
 _GONE = 499  # nginx's code for a client that closed the connection
 
 
@@ -92,7 +92,6 @@ class Observed:
             return
         if trail.trace_id:
             trail.template = self._template(scope)
-        scope.setdefault("state", {})
         with following(trail):
             try:
                 await self._app(scope, _reading(receive, trail), _sending(send, trail))
@@ -100,7 +99,6 @@ class Observed:
                 trail.status = trail.status or 500
                 raise
             finally:
-                trail.client = trail.client or str(scope["state"].get("client", ""))
                 _settle(trail)
 
     def _template(self, scope: Scope) -> str:

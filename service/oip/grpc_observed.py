@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from service.keys import GRANT
 from service.oip.grpc_messages import Unread
 from service.telemetry.identity import REQUEST_ID
 from service.telemetry.observer import Observer
@@ -74,6 +75,9 @@ def _wrapped(handler: Handler, trail: Trail) -> Handler:
 
 
 async def _send_id(context: Any, trail: Trail) -> None:
+    grant = GRANT.get()
+    if grant is not None:
+        trail.client = grant.key.id
     await context.send_initial_metadata(((REQUEST_ID.decode(), trail.request_id),))
 
 

@@ -14,8 +14,8 @@ import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
-from tests.deploy.conftest import DEPLOY
 from tests.deploy.manifests import KUBERNETES, VERSIONS, Resource, only, render_with
+from tests.deploy.prometheus import RULES, SHIPPED
 
 OPERATORS: dict[str, Any] = {
     "ScaledObject": ScaledObject,
@@ -67,8 +67,8 @@ def test_monitoring(tmp_path: Path) -> None:
     rules = only(resources, "PrometheusRule")
     refuse_unknown(monitor)
     refuse_unknown(rules)
-    alerts = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    assert rules["spec"] == alerts
+    shipped = [yaml.safe_load((SHIPPED / file).read_text())["groups"] for file in RULES]
+    assert rules["spec"] == {"groups": [group for groups in shipped for group in groups]}
     service = only(resources, "Service")
     assert (
         monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from httpx_ws import connect_ws
+from tritonclient.utils import InferenceServerException
 
+from service.keys import new
 from service.telemetry.request_log import FIELDS
 from tests.e2e.server import Server, serving
 from tests.pictures import picture
@@ -185,6 +187,42 @@ def test_life_is_told_in_the_same_format(logged: Server, store: Path) -> None:
     loggers = {line["logger"] for line in lines(logged)}
     assert {"triptych.registry", "triptych.request", "bentoml.serve"} <= loggers
     assert any("cifar10 serves" in line["message"] for line in lines(logged))
+
+
+def test_the_keys_id_is_logged_and_what_is_refused_without_one(store: Path, tmp_path: Path) -> None:
+    token, digest = new("alice")
+    (tmp_path / "keys.toml").write_text(f'[[keys]]\nid = "alice"\nsha256 = "{digest}"\n')
+    port = free_port()
+    settings: dict[str, object] = {
+        "workers": 1,
+        "log_format": "json",
+        "log_requests": 1,
+        "keys_file": tmp_path / "keys.toml",
+        "grpc_port": port,
+    }
+    with serving(store, tmp_path / "home", **settings) as running:
+        running.wait_for("/readyz", 200)
+        key = {"authorization": f"Bearer {token}"}
+        text = {"prompt": "a", "max_tokens": 1}
+        running.post("/v1/completions", json=text, headers=key | {"x-request-id": "known"})
+        refused = running.post("/v1/completions", json=text, headers={"x-request-id": "nobody"})
+        url = running.url.replace("http", "ws") + "/v1/completions/stream"
+        with connect_ws(url, headers=key | {"x-request-id": "socket"}) as socket:
+            socket.send_json(text)
+            while "choices" in socket.receive_json():
+                pass
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            client.get_model_metadata("cifar10", headers=key | {"x-request-id": "call"})
+            with pytest.raises(InferenceServerException):
+                client.get_model_metadata("cifar10", headers={"x-request-id": "stranger"})
+        for request_id in ("known", "socket/1", "call"):
+            assert line_of(running, request_id)["client"] == "alice"
+        assert (refused.status_code, refused.headers["x-request-id"]) == (401, "nobody")
+        for request_id in ("nobody", "stranger"):
+            line = line_of(running, request_id)
+            assert line["outcome"] == "invalid"
+            assert "client" not in line
+        assert token not in running.log
 
 
 def test_off_an_id_that_was_sent_comes_back_and_nothing_is_logged(server: Server) -> None:

@@ -15,6 +15,7 @@ from service.errors import (
     InvalidInputError,
     NotReadyError,
     OverloadedError,
+    RateLimitedError,
     TooLargeError,
     TriptychError,
 )
@@ -28,6 +29,7 @@ from tests.conftest import ROOT
         (InvalidInputError(""), "invalid"),
         (TooLargeError(""), "invalid"),
         (OverloadedError("", retry_after_s=1), "overloaded"),
+        (RateLimitedError("", retry_after_s=1), "invalid"),
         (NotReadyError(""), "not_ready"),
         (DeadlineExceededError(""), "deadline"),
         (TriptychError(""), "error"),
