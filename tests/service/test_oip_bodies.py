@@ -44,9 +44,9 @@ def test_a_body_at_the_limit() -> None:
     [
         (b"", "gzip", "cut off"),
         (b"plain", "gzip", "is not gzip"),
-        (gzip.compress(b"x"), "deflate", "is not deflate"),
-        (gzip.compress(b"x" * 100)[:-1], "gzip", "cut off"),
-        (gzip.compress(b"x") + b"y", "gzip", "follow the gzip"),
+        (gzip.compress(b"x", mtime=0), "deflate", "is not deflate"),
+        (gzip.compress(b"x" * 100, mtime=0)[:-1], "gzip", "cut off"),
+        (gzip.compress(b"x", mtime=0) + b"y", "gzip", "follow the gzip"),
     ],
 )
 def test_what_is_not_what_it_claims(raw: bytes, encoding: str, piece: str) -> None:
