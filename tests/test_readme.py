@@ -28,3 +28,17 @@ def test_every_linked_file_exists(monkeypatch):
     links = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if not Path(link).exists()] == []
+
+
+def test_every_test_that_holds_a_promise_exists(monkeypatch):
+    import re
+
+    monkeypatch.chdir(ROOT)
+    table = README.read_text(encoding="utf-8").partition("## What holds it")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 30
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, f"nothing holds it: {row}"
+        for path, name in tests:
+            assert re.search(rf"def {name}\(", Path(path).read_text(encoding="utf-8")), (path, name)
