@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from service.kinds.base import Kind
 from service.telemetry.trail import TRAIL
 
 K = TypeVar("K", bound=Kind)
+Role = Literal["served", "canary", "shadow"]
 
 
 class Served:
@@ -19,6 +20,14 @@ class Served:
         self.engine = engine
         self.leases = 0
         self.replaced = False
+
+
+class Version(NamedTuple):
+    """A version that requests may name, and what it is there for."""
+
+    name: str
+    role: Role
+    served: Served
 
 
 class Observer(Protocol):

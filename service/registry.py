@@ -22,7 +22,9 @@ from service.engine import load_engine
 from service.errors import ContractError, NotReadyError, StoreAwayError, UnknownNameError
 from service.kinds.base import Kind
 from service.lanes import Lanes
-from service.lease import K, Lease, Served
+from service.lease import K, Lease, Served, Version
+from service.naming import parse_model
+from service.request_key import APART
 from service.settings import Settings
 from service.store import Store
 from service.store.trial import read_trial
@@ -71,34 +73,70 @@ class Registry:
         """The engines now served, by model name."""
         return [self._served[name].engine for name in sorted(self._served)]
 
-    def lease(self, kind: type[K], name: str | None) -> Lease[K]:
-        """Hold the served version of a model of `kind`; `name` None is the kind's first model.
+    def versions(self, name: str) -> list[Version]:
+        """What requests may name of a model: the served version, then the one on trial."""
+        served = self._served.get(name)
+        if served is None:
+            return []
+        found = [Version(served.engine.manifest.version, "served", served)]
+        contest = self._contests.get(name)
+        if contest is not None:
+            found.append(Version(contest.trial.version, contest.trial.mode, contest.candidate))
+        return found
+
+    def version(self, name: str, version: str, field: str = "model") -> Version:
+        """One of a served model's `versions`; raises UnknownNameError, which names `field`."""
+        known = self.versions(name)
+        for one in known:
+            if one.name == version:
+                return one
+        serving, *others = known
+        trial = "".join(f" and has {one.name} on trial ({one.role})" for one in others)
+        raise UnknownNameError(
+            f"{name} serves version {serving.name}{trial}, not {version[:80]!r}", field=field
+        )
+
+    def lease(self, kind: type[K], model: str | None) -> Lease[K]:
+        """Hold a model of `kind`, a name or `name@version`; None is the kind's first model.
 
         Raises:
-            UnknownNameError: no model of that kind has this name.
+            UnknownNameError: no model of that kind has this name, or it has no such version.
             NotReadyError: it is not loaded.
 
         """
+        name, version = (model, None) if model is None else parse_model(model)
         served = self._find(kind, name)
         if self.permit is not None:
             self.permit(served.engine.manifest.name)
-        return self._lease(served)
+        if version is None:
+            return self._lease(served)
+        return self._lease_apart(self.version(served.engine.manifest.name, version))
 
     def _lease(self, served: Served) -> Lease[K]:
         """On the served version, or on the one on trial if this request falls to it."""
         contest = self._contests.get(served.engine.manifest.name) if self._contests else None
         if contest is None:
             return Lease(served, self._close_if_done)
+        APART.set(False)
         return Lease(contest.choose(served), self._close_if_done, contest)
 
+    def _lease_apart(self, named: Version) -> Lease[K]:
+        """On the version that the request names: no lot is drawn for it, and no trial counts it."""
+        APART.set(True)
+        return Lease(named.served, self._close_if_done)
+
     def lease_any(self, name: str, version: str | None = None) -> Lease[Kind]:
-        """Hold the served version of a model of whatever kind.
+        """Hold a model of whatever kind; `name` may be `name@version` where `version` is None.
 
         Raises:
-            UnknownNameError: there is no such model, or `version` is not the one it serves.
+            UnknownNameError: there is no such model, or `version` is neither served nor on trial.
             NotReadyError: it is not loaded.
 
         """
+        field = "version"
+        if version is None:
+            name, version = parse_model(name)
+            field = "model"
         if self.permit is not None:
             self.permit(name)
         served = self._served.get(name)
@@ -111,15 +149,9 @@ class Registry:
             raise UnknownNameError(
                 f"there is no model called {name!r}; there is: {known}", field="model"
             )
-        serving = served.engine.manifest.version
-        if version is not None and version != serving:
-            contest = self._contests.get(name)
-            if contest is not None and version == contest.trial.version:
-                return Lease(contest.candidate, self._close_if_done, contest)
-            raise UnknownNameError(
-                f"{name} serves version {serving}, not {version!r}", field="version"
-            )
-        return self._lease(served) if version is None else Lease(served, self._close_if_done)
+        if version is None:
+            return self._lease(served)
+        return self._lease_apart(self.version(name, version, field))
 
     def _find(self, kind: type[K], name: str | None) -> Served:
         if name is None:

@@ -1,4 +1,6 @@
-"""What tells one caller's requests from another's, so that a canary's share is always the same."""
+"""What a trial asks of a request: whose it is, so that a canary's share is always the same, and
+whether the trial has a say in it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ KEY_HEADERS = (b"x-request-key", b"x-request-id")
 
 HEADERS: ContextVar[Iterable[tuple[bytes, bytes]]] = ContextVar("headers", default=())
 """Of the request being answered: looked at only while a version is on trial."""
+
+APART: ContextVar[bool] = ContextVar("apart", default=False)
+"""Whether that request named its version: no lot is drawn for it, and no trial counts it."""
 
 
 def request_key() -> bytes:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from service.errors import InvalidInputError
 from service.feedback import Observation, Row
 from service.http.bodies import whole_number
-from service.http.openapi import ASKING, BYTES, JSON, PRIORITY, TIMEOUT, Operation, Parameter
+from service.http.openapi import ASKING, BYTES, JSON, MODEL, PRIORITY, TIMEOUT, Operation, Parameter
 from service.images import FEATURES, image_features
 
 DEFAULT_TOP_K = 5
@@ -50,7 +50,7 @@ CLASSIFY = Operation(
     tag="Pictures",
     description="An image of any size and common format as the body, or one or many as files.",
     parameters=(
-        Parameter("model", "query", "The model; without it the first by name"),
+        MODEL,
         Parameter("top_k", "query", "How many classes", {"type": "integer", "minimum": 1}),
         Parameter("explain", "query", "Adds a heatmap", {"type": "boolean", "default": False}),
         TIMEOUT,

@@ -31,7 +31,7 @@ BYTES = {"type": "string", "format": "binary"}
 REASONS = {
     400: "A field is missing, unknown, malformed or out of its range",
     403: "Its operator has not switched it on",
-    404: "No model of this name",
+    404: "No model of this name, or no such version of it",
     405: "The route does not take this method",
     413: "A body, an image, a text or a request is over its limit",
     415: "A content type that the route does not read",
@@ -83,6 +83,7 @@ class Parameter:
         }
 
 
+MODEL = Parameter("model", "query", "The model, or `name@version`; without it the first by name")
 TIMEOUT = Parameter(
     "x-request-timeout-ms",
     "header",
@@ -211,7 +212,11 @@ def document(
         "info": {
             "title": "Triptych",
             "version": __version__,
-            "description": "A CNN, an LSTM and a conditional GAN behind batched endpoints.",
+            "description": (
+                "A CNN, an LSTM and a conditional GAN behind batched endpoints. Wherever a request "
+                "says `model`, it may name a version as well, `name@version`: the one that is "
+                "served, or one on trial. `/v1/models` lists them."
+            ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "."}],

@@ -18,13 +18,25 @@ from service.errors import UnknownNameError
 from service.http.answers import json_answer
 from service.http.exchange import framed
 from service.http.openapi import JSON, Operation, Operations
-from service.kinds.base import Kind
+from service.lease import Role, Version
 from service.metrics import RequestMeter
+from service.naming import parse_model
+from service.registry import Registry
 from service.runtime import Runtime
 
 
+class NamedVersion(TypedDict):
+    """A version that requests may name as `model@version`: the served one, or one on trial."""
+
+    version: str
+    role: Role
+
+
 class ModelCard(TypedDict):
-    """OpenAI's model object, and what else a client may want to know."""
+    """OpenAI's model object, and what else a client may want to know.
+
+    `version` and what follows are of the version that is served, or of the one that was asked for.
+    """
 
     id: str
     object: Literal["model"]
@@ -32,6 +44,7 @@ class ModelCard(TypedDict):
     owned_by: str
     kind: str
     version: str
+    versions: list[NamedVersion]
     digest: str
     precision: str
     description: str
@@ -83,7 +96,10 @@ OPERATIONS: Operations = {
         errors=(500,),
     ),
     "GET /v1/models/{model}": Operation(
-        summary="A model", tag="Models", answer={JSON: ModelCard}, errors=(404, 500)
+        summary="A model, or one of its versions: `name@version`",
+        tag="Models",
+        answer={JSON: ModelCard},
+        errors=(404, 500),
     ),
 }
 
@@ -110,16 +126,20 @@ def routes(runtime: Runtime) -> Sequence[Route]:
         return Response(await metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
     async def list_models(_: Request, __: RequestMeter) -> Response:
-        data = [_card(engine) for engine in runtime.registry.engines()]
+        registry = runtime.registry
+        names = [engine.manifest.name for engine in registry.engines()]
+        data = [_card(name, registry.versions(name)[0], registry) for name in names]
         return json_answer({"object": "list", "data": data})
 
     async def show_model(request: Request, meter: RequestMeter) -> Response:
-        name = request.path_params["model"]
-        for engine in runtime.registry.engines():
-            if engine.manifest.name == name:
-                meter.model = name
-                return json_answer(_card(engine))
-        raise UnknownNameError(f"there is no model called {name!r}", field="model")
+        asked = request.path_params["model"]
+        name, version = parse_model(asked)
+        known = runtime.registry.versions(name)
+        if not known:
+            raise UnknownNameError(f"there is no model called {name!r}", field="model")
+        meter.model = name
+        found = known[0] if version is None else runtime.registry.version(name, version)
+        return json_answer(_card(asked, found, runtime.registry))
 
     return [
         Route("/livez", live),
@@ -131,16 +151,20 @@ def routes(runtime: Runtime) -> Sequence[Route]:
     ]
 
 
-def _card(engine: Kind) -> dict[str, Any]:
-    """OpenAI's model object, and what else a client may want to know."""
+def _card(called: str, shown: Version, registry: Registry) -> dict[str, Any]:
+    """As `ModelCard` has it; `called` is what a request's `model` may say to get this version."""
+    engine = shown.served.engine
     manifest = engine.manifest
     return {
-        "id": manifest.name,
+        "id": called,
         "object": "model",
         "created": int(datetime.fromisoformat(manifest.created_at).timestamp()),
         "owned_by": "triptych",
         "kind": manifest.kind,
         "version": manifest.version,
+        "versions": [
+            {"version": one.name, "role": one.role} for one in registry.versions(manifest.name)
+        ],
         "digest": manifest.graph_sha256,
         "precision": manifest.served.precision,
         "description": manifest.description,

@@ -7,7 +7,7 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.http.completions import CompletionRequest
-from service.http.openapi import JSON, PRIORITY, TIMEOUT, Operation, Parameter
+from service.http.openapi import JSON, MODEL, PRIORITY, TIMEOUT, Operation
 from service.http.tokens import DetokenizeRequest, Text, TokenizeRequest, TokenizerInfo, Tokens
 
 
@@ -77,7 +77,7 @@ DETOKENIZE = Operation(
 TOKENIZER_INFO = Operation(
     summary="What a model's tokens are",
     tag=TEXT,
-    parameters=(Parameter("model", "query", "The model; without it the first by name"),),
+    parameters=(MODEL,),
     answer={JSON: TokenizerInfo},
     errors=(404, 503),
 )

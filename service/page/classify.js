@@ -21,7 +21,7 @@ let turn = 0; // of the latest request: an earlier one's answer comes to nothing
 
 /** Wire the panel; `drawOne` draws a picture and gives it as `classify` takes it. */
 export function wireClassify(drawOne) {
-  choice = chooseAmong("cnn", $("classify-model"), $("classify-version"), (card) => {
+  choice = chooseAmong("cnn", "classify", (card) => {
     if (card && !answer) emptyBars($("bars"), Math.min(MOST_BARS, card.labels.length));
     line();
   });
@@ -50,7 +50,9 @@ export function wireClassify(drawOne) {
   $("heat-on").addEventListener("input", opacity);
   $("heat-opacity").addEventListener("input", opacity);
   opacity();
-  $("classify-model").addEventListener("change", () => shots.length && classify(shots));
+  for (const id of ["classify-model", "classify-named"]) {
+    $(id).addEventListener("change", () => shots.length && classify(shots));
+  }
   return line;
 }
 

@@ -14,7 +14,7 @@ let labels = "";
 
 /** Wire the panel; `classify` takes a picture that was clicked. */
 export function wireDraw(classify) {
-  choice = chooseAmong("gan", $("draw-model"), $("draw-version"), (card) => {
+  choice = chooseAmong("gan", "draw", (card) => {
     chips(card?.labels ?? []);
     line();
   });

@@ -1,25 +1,38 @@
-// The models that are served, and the choice among those of a kind.
+// The models that are served and their versions, and the choice among those of a kind.
 import { ask } from "./api.js";
 
 const RETRY_MS = 5000;
 const choices = new Map(); // kind -> Choice
 let cards = [];
-let trials = new Map(); // model -> {version, mode}
+let named = new Map(); // "model@version" -> card, of models of which there is a choice
 let timer = 0;
 
-/** The choice among the models of one kind. */
+/** The choice among the models of one kind, and among the versions of the one chosen. */
 class Choice {
-  constructor(kind, select, version, changed) {
+  constructor(kind, panel, changed) {
     this.kind = kind;
-    this.select = select;
-    this.version = version;
+    const part = (name) => document.getElementById(`${panel}-${name}`);
+    this.select = part("model");
+    this.versions = part("named");
+    this.field = part("named-field");
+    this.told = part("version");
     this.changed = changed;
-    this.trial = null;
-    select.addEventListener("change", () => this.show());
+    this.select.addEventListener("change", () => {
+      this.offer();
+      this.show();
+    });
+    this.versions.addEventListener("change", () => this.show());
   }
 
-  /** The model chosen, as /v1/models tells of it; undefined if there is none. */
+  /**
+   * What is chosen, as /v1/models tells of it; undefined if there is none. Its `id` is what a
+   * request says: the model, or model@version where a version is chosen.
+   */
   get card() {
+    return named.get(this.versions.value) ?? this.model;
+  }
+
+  get model() {
     return this.cards.find((card) => card.id === this.select.value);
   }
 
@@ -32,26 +45,50 @@ class Choice {
     this.select.replaceChildren(...this.cards.map((card) => new Option(card.id)));
     this.select.disabled = this.cards.length === 0;
     if (this.cards.some((card) => card.id === before)) this.select.value = before;
-    this.show();
+    this.show(this.offer());
   }
 
-  show() {
+  /** Fill the versions; give a word on the one that was chosen, if it is no longer to be had. */
+  offer() {
+    const before = this.versions.value;
+    const model = this.model;
+    const options = (model?.versions ?? [])
+      .map(({ version, role }) => new Option(`${version} (${role})`, `${model.id}@${version}`))
+      .filter(({ value }) => named.has(value));
+    this.field.hidden = options.length < 2;
+    this.versions.replaceChildren(new Option("not named", ""), ...options);
+    if (options.some(({ value }) => value === before)) {
+      this.versions.value = before;
+      return "";
+    }
+    const [name, version] = before.split("@");
+    if (!version || name !== model?.id) return "";
+    return version === model.version
+      ? `; ${version} is the one served now`
+      : `; ${version} is no longer on trial`;
+  }
+
+  show(word = "") {
     const card = this.card;
-    this.version.textContent = card
+    this.told.textContent = card
       ? `version ${card.version}, ${card.precision}`
       : "no model of this kind is served";
-    const trial = card && trials.get(card.id);
-    if (trial) this.version.append(`; on trial: ${trial.version} (${trial.mode})`);
+    const trial = card?.versions.find(({ role }) => role !== "served");
+    if (trial) {
+      const which = trial.version === card.version ? "" : `: ${trial.version}`;
+      this.told.append(`; on trial${which} (${trial.role})`);
+    }
+    this.told.append(word);
     this.changed(card);
   }
 }
 
 /**
- * Let `select` choose among the models of `kind`; `changed` is called with the card of the one
- * chosen, again whenever it is another or another version of it.
+ * Let the selects of `panel` choose among the models of `kind` and their versions; `changed` is
+ * called with the card of what is chosen, again whenever it is another or another version of it.
  */
-export function chooseAmong(kind, select, version, changed) {
-  const choice = new Choice(kind, select, version, changed);
+export function chooseAmong(kind, panel, changed) {
+  const choice = new Choice(kind, panel, changed);
   choices.set(kind, choice);
   return choice;
 }
@@ -60,6 +97,7 @@ export function chooseAmong(kind, select, version, changed) {
 export async function loadModels() {
   clearTimeout(timer);
   const found = (await (await ask("v1/models")).json()).data;
+  named = new Map((await Promise.all(found.map(versionsOf))).flat());
   cards = found;
   for (const choice of choices.values()) choice.fill();
   const missing = [...choices.values()].some((choice) => choice.cards.length === 0);
@@ -68,18 +106,33 @@ export async function loadModels() {
   return cards;
 }
 
-/** Ask again if an answer's version is not the one shown. */
-export function sawVersion(model, version) {
-  const card = cards.find((one) => one.id === model);
-  const onTrial = trials.get(model)?.version === version;
-  if (card && card.version !== version && !onTrial) loadModels().catch(() => {});
+/** A model's cards by "model@version"; none where there is no choice. */
+async function versionsOf(card) {
+  if (card.versions.length < 2) return [];
+  try {
+    return await Promise.all(
+      card.versions.map(async ({ version, role }) => {
+        const id = `${card.id}@${version}`;
+        const one = role === "served" ? { ...card, id } : await (await ask(`v1/models/${id}`)).json();
+        return [id, one];
+      }),
+    );
+  } catch {
+    return []; // the trial has just ended, or this worker does not know of it yet
+  }
 }
 
-/** Take in which versions are on trial: a map from a model to {version, mode}. */
-export function sawTrials(seen) {
-  const before = JSON.stringify([...trials]);
-  trials = seen;
-  if (JSON.stringify([...trials]) !== before) {
-    for (const choice of choices.values()) choice.show();
+/** Ask again if an answer's version is not one of those shown. */
+export function sawVersion(model, version) {
+  const card = cards.find((one) => one.id === model);
+  if (card && !card.versions.some((one) => one.version === version)) {
+    loadModels().catch(() => {});
   }
+}
+
+/** Ask again if other versions are on trial than those shown: a map from a model to {version}. */
+export function sawTrials(seen) {
+  const isShown = ({ id, versions }) =>
+    versions.find(({ role }) => role !== "served")?.version === seen.get(id)?.version;
+  if (!cards.every(isShown)) loadModels().catch(() => {});
 }

@@ -13,7 +13,7 @@ let running = null; // the AbortController of the text being written
 
 /** Wire the panel. */
 export function wireWrite() {
-  const choice = chooseAmong("lstm", $("write-model"), $("write-version"), line);
+  const choice = chooseAmong("lstm", "write", line);
   wireSeed($("write-seed"), $("write-reseed"));
   for (const name of ["temperature", "top-p"]) {
     const shown = () => ($(`${name}-value`).textContent = Number($(name).value).toFixed(2));
