@@ -168,6 +168,10 @@ def models(arguments: argparse.Namespace) -> int:
         for one in client.models():
             if _plain(arguments):
                 print(f"{one.id:<20} {one.kind:<6} {one.version}  {', '.join(one.labels)}".rstrip())
+                for other in one.versions:
+                    if other.version != one.version:
+                        called = f"{one.id}@{other.version}"
+                        print(f"{called:<20} {one.kind:<6} on trial ({other.role})")
             else:
                 _write_json(one)
     return 0

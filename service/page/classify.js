@@ -83,7 +83,7 @@ function path() {
     top_k: Math.min(MOST_BARS, card.labels.length),
     explain: true,
   });
-  return `v1/classify?${query}`;
+  return `v1/classify?${query}`.replaceAll("%40", "@"); // of model@version, to be read
 }
 
 function line() {

@@ -17,11 +17,13 @@ class Choice {
     this.field = part("named-field");
     this.told = part("version");
     this.changed = changed;
-    this.select.addEventListener("change", () => {
-      this.offer();
-      this.show();
-    });
-    this.versions.addEventListener("change", () => this.show());
+    this.lost = ""; // the model@version that was chosen until it was no longer to be had
+    for (const one of [this.select, this.versions]) {
+      one.addEventListener("change", () => {
+        this.lost = "";
+        this.fill();
+      });
+    }
   }
 
   /**
@@ -45,10 +47,11 @@ class Choice {
     this.select.replaceChildren(...this.cards.map((card) => new Option(card.id)));
     this.select.disabled = this.cards.length === 0;
     if (this.cards.some((card) => card.id === before)) this.select.value = before;
-    this.show(this.offer());
+    this.offer();
+    this.show();
   }
 
-  /** Fill the versions; give a word on the one that was chosen, if it is no longer to be had. */
+  /** Fill the versions; they are shown where there is a choice. */
   offer() {
     const before = this.versions.value;
     const model = this.model;
@@ -56,19 +59,12 @@ class Choice {
       .map(({ version, role }) => new Option(`${version} (${role})`, `${model.id}@${version}`))
       .filter(({ value }) => named.has(value));
     this.field.hidden = options.length < 2;
-    this.versions.replaceChildren(new Option("not named", ""), ...options);
-    if (options.some(({ value }) => value === before)) {
-      this.versions.value = before;
-      return "";
-    }
-    const [name, version] = before.split("@");
-    if (!version || name !== model?.id) return "";
-    return version === model.version
-      ? `; ${version} is the one served now`
-      : `; ${version} is no longer on trial`;
+    this.versions.replaceChildren(new Option("the service chooses", ""), ...options);
+    if (options.some(({ value }) => value === before)) this.versions.value = before;
+    else if (before) this.lost = before;
   }
 
-  show(word = "") {
+  show() {
     const card = this.card;
     this.told.textContent = card
       ? `version ${card.version}, ${card.precision}`
@@ -78,8 +74,17 @@ class Choice {
       const which = trial.version === card.version ? "" : `: ${trial.version}`;
       this.told.append(`; on trial${which} (${trial.role})`);
     }
-    this.told.append(word);
+    this.told.append(this.word());
     this.changed(card);
+  }
+
+  /** What became of the version that was chosen. */
+  word() {
+    const [name, version] = this.lost.split("@");
+    if (name !== this.model?.id || named.has(this.lost)) return "";
+    return version === this.model.version
+      ? `; ${version} is the one served now`
+      : `; ${version} is no longer to be had`;
   }
 }
 

@@ -6,21 +6,24 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 from service.contract import GRAPH_FILE
+from service.errors import UnknownNameError
 from service.kinds.cnn import Cnn
 from service.loading import golden
 from service.registry import Registry
 from service.request_key import HEADERS
+from service.scoreboard import Scores
 from service.session import Session
 from service.store import Store
 from service.store.audit import Audit
 from service.store.publisher import Publisher
-from service.store.trial import Mode, Trial, read_trial
+from service.store.trial import Mode, Trial, read_trial, scores_folder
 from tests.service.variants import move_weights, publish_variant, write_golden
 
 pytestmark = pytest.mark.anyio
@@ -59,13 +62,13 @@ def begin(store: Store, registry: Registry, tmp_path: Path) -> Callable[..., obj
     return start
 
 
-async def ask(registry: Registry, key: str, seed: int = 0) -> str:
+async def ask(registry: Registry, key: str, seed: int = 0, model: str = NAME) -> str:
     """Classify as the caller `key`; the version that answered."""
     image = np.random.default_rng(seed).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
     async def one() -> str:
         HEADERS.set([(b"x-request-key", key.encode())])
-        with registry.lease(Cnn, NAME) as cnn:
+        with registry.lease(Cnn, model) as cnn:
             size = image[: cnn.size[0], : cnn.size[1]]
             await cnn.classify([size], explain=False, deadline_s=10)
             return cnn.manifest.version
@@ -195,11 +198,72 @@ async def test_a_shadow_answers_nobody_and_is_compared(
 
 
 async def test_a_version_on_trial_can_be_asked_for_by_name(
-    registry: Registry, begin: Callable[..., object]
+    registry: Registry, store: Store, begin: Callable[..., object]
 ) -> None:
+    before = store.current(NAME)
     await begin("shadow", change=move_weights)  # type: ignore[misc]
-    with registry.lease_any(NAME, "v2") as engine:
-        assert engine.manifest.version == "v2"
+    assert [(one.name, one.role) for one in registry.versions(NAME)] == [
+        (before, "served"),
+        ("v2", "shadow"),
+    ]
+    for version in ("v2", before):
+        for lease in (
+            registry.lease(Cnn, f"{NAME}@{version}"),
+            registry.lease_any(f"{NAME}@{version}"),
+            registry.lease_any(NAME, version),
+        ):
+            with lease as engine:
+                assert engine.manifest.version == version
+
+
+@pytest.mark.parametrize("version", ["v3", "", "v2@v2"])
+async def test_a_version_that_cannot_be_had_is_refused_with_those_that_can(
+    registry: Registry, store: Store, begin: Callable[..., object], version: str
+) -> None:
+    told = f"{NAME} serves version {store.current(NAME)}"
+    with pytest.raises(UnknownNameError, match=f"{told}, not '{version}'") as refused:
+        registry.lease(Cnn, f"{NAME}@{version}")
+    assert refused.value.field == "model"
+    await begin("canary")  # type: ignore[misc]
+    told = rf"{told} and has v2 on trial \(canary\), not '{version}'"
+    with pytest.raises(UnknownNameError, match=told):
+        registry.lease(Cnn, f"{NAME}@{version}")
+    with pytest.raises(UnknownNameError, match=told):
+        registry.lease_any(f"{NAME}@{version}")
+    with pytest.raises(UnknownNameError, match="there is no cnn called 'nobody'"):
+        registry.lease(Cnn, "nobody@v2")
+
+
+async def reported(store: Store) -> Scores:
+    """What the worker leaves in the store of its trial, the next time that it does."""
+    home, folder = store.home, scores_folder(NAME)
+    known = {file: home.read(f"{folder}/{file}") for file in home.entries(folder)}
+    async with asyncio.timeout(20):
+        while True:
+            for file in home.entries(folder):
+                blob = home.read(f"{folder}/{file}")
+                if blob is not None and blob != known.get(file):
+                    return msgspec.json.decode(blob.content, type=Scores)
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("mode", ["canary", "shadow"])
+async def test_who_names_a_version_is_no_part_of_the_trial(
+    registry: Registry, store: Store, begin: Callable[..., object], mode: Mode
+) -> None:
+    names = (store.current(NAME), "v2")
+    # A report every 0.5 s: what is asked at once is all in the first.
+    await begin(mode, share=1.0, window_s=10.0, least_requests=1000)  # type: ignore[misc]
+    for turn in range(10):
+        for version in names:
+            assert await ask(registry, f"caller-{turn}", turn, f"{NAME}@{version}") == version
+    nothing = await reported(store)
+    assert nothing == Scores()
+    for turn in range(10):
+        await ask(registry, f"caller-{turn}", turn)
+    seen = await reported(store)
+    assert seen.candidate.requests > 0
+    assert seen.compared_rows > 0
 
 
 async def test_a_broken_candidate_never_answers(

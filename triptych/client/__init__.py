@@ -25,6 +25,7 @@ from triptych.client.answers import (
     Tensor,
     Tokens,
     Usage,
+    Version,
 )
 from triptych.client.awaiting import AsyncClient
 from triptych.client.backoff import Backoff
@@ -81,4 +82,5 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "Usage",
+    "Version",
 ]

@@ -159,12 +159,23 @@ class Tensor(msgspec.Struct, frozen=True):
     shape: tuple[int | str, ...]
 
 
+class Version(msgspec.Struct, frozen=True):
+    """A version that `model="name@version"` gets: `served`, or on trial as a `canary` or `shadow`.
+
+    A role that this client does not know yet is kept as it is told.
+    """
+
+    version: str
+    role: str
+
+
 class Model(msgspec.Struct, frozen=True):
-    """A served model."""
+    """A served model; `version` is served, `versions` are all that a request may name."""
 
     id: str
     kind: str
     version: str
+    versions: tuple[Version, ...] = ()
     digest: str = ""
     precision: str = ""
     description: str = ""
