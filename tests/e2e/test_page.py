@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 from service.keys import new
 from service.store import Store
+from service.store.publisher import Publisher
+from service.store.trial import Mode, read_trial
 from tests.browser import CHROMIUM, chromium
 from tests.e2e.server import Server, serving
 from tests.pictures import picture
@@ -627,3 +629,108 @@ def test_a_service_that_goes_away_in_the_middle_of_a_text(
         expect(page.locator("#live-state")).to_contain_text("The service did not answer")
         page.get_by_role("button", name="Write", exact=True).click()
         expect(page.locator("#write-error")).to_contain_text("Look whether the service still runs")
+
+
+def stop_trial(store: Store, name: str = OTHER) -> None:
+    trial, blob = read_trial(store.home, name)
+    assert trial is not None
+    assert blob is not None
+    assert Publisher(store).end_trial(name, trial, blob, "trial stopped", "seen enough")
+
+
+def promote_trial(store: Store) -> None:
+    Publisher(store).promote(OTHER, "v2")
+
+
+@pytest.mark.parametrize(
+    ("mode", "end", "word"),
+    [
+        ("shadow", stop_trial, "v2 is no longer to be had"),
+        ("canary", promote_trial, "v2 is the one served now"),
+    ],
+)
+def test_a_version_on_trial_is_chosen_until_the_trial_ends(
+    visit: Open,
+    server: Server,
+    store: Store,
+    tmp_path: Path,
+    mode: Mode,
+    end: Callable[[Store], None],
+    word: str,
+) -> None:
+    one = visit(viewport=NARROW)
+    page = one.ready()
+    model, version = page.get_by_label("Model").nth(1), page.locator("#classify-named")
+    model.select_option(OTHER)
+    expect(page.locator("#classify-version")).to_contain_text("version v1")
+    expect(version).to_be_hidden()
+    (tmp_path / "a.png").write_bytes(picture(4))
+    choose(one, ("a.png", picture(4)))
+    try:
+        if not store.folder(OTHER, "v2").exists():
+            publish_variant(store, OTHER, "v2", tmp_path, change=move_weights)
+            Publisher(store).promote(OTHER, "v1")
+        Publisher(store).start_trial(
+            OTHER, "v2", mode, share=1e-9, window_s=3600, least_requests=10**6
+        )
+        expect(page.locator("#classify-version")).to_contain_text(f"on trial: v2 ({mode})")
+        expect(version.locator("option")).to_have_text(
+            ["the service chooses", "v1 (served)", f"v2 ({mode})"]
+        )
+        found = {}
+        for wanted in ("v2", "v1"):
+            pick = version.select_option
+            answer = one.answer_to("v1/classify", lambda: pick(f"{OTHER}@{wanted}"))  # noqa: B023
+            found[wanted] = answer.json()
+            assert found[wanted]["version"] == wanted
+            expect(page.locator("#classify-status")).to_contain_text(f"{OTHER} {wanted}")
+            assert f"model={OTHER}@{wanted}&" in one.line("classify")
+            assert json.loads(shell(one.line("classify"), tmp_path)) == found[wanted]
+        assert found["v1"]["predictions"] != found["v2"]["predictions"]
+        one.answer_to("v1/classify", lambda: version.select_option(f"{OTHER}@v2"))
+        expect(page.locator("#classify-version")).to_contain_text(
+            re.compile(rf"version v2, \w+; on trial \({mode}\)$")
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        assert found_by_axe(page) == []
+        end(store)
+        expect(page.locator("#classify-version")).to_contain_text(word)
+        expect(version).to_be_hidden()
+        assert f"model={OTHER}&" in one.line("classify")
+        fallen = json.loads(shell(one.line("classify"), tmp_path))
+        assert fallen["version"] == store.current(OTHER)
+        assert fallen == found[store.current(OTHER)]
+        model.select_option("cifar10")
+        expect(page.locator("#classify-version")).not_to_contain_text(word)
+    finally:
+        if store.current(OTHER) != "v1":
+            Publisher(store).promote(OTHER, "v1")
+
+
+def test_texts_and_pictures_of_a_version_on_trial(
+    visit: Open, store: Store, tmp_path: Path
+) -> None:
+    one = visit()
+    page = one.ready()
+    publisher = Publisher(store)
+    names = {"draw": "cifar10-gan", "write": "shakespeare"}
+    try:
+        for panel, name in names.items():
+            before = store.current(name)
+            publish_variant(store, name, "tried", tmp_path, change=move_weights)
+            publisher.promote(name, before)
+            publisher.start_trial(
+                name, "tried", "shadow", share=1e-9, window_s=3600, least_requests=10**6
+            )
+            page.locator(f"#{panel}-named").select_option(f"{name}@tried")
+        gallery = draw(one).json()
+        assert gallery["version"] == "tried"
+        assert json.loads(shell(one.line("draw"), tmp_path)) == gallery
+        fill(page, prompt="it", max_tokens=50)
+        text = write(page)
+        expect(page.locator("#write-status")).to_contain_text("by shakespeare tried, seed")
+        assert streamed(shell(one.line("write"), tmp_path)) == text
+        assert '"model":"shakespeare@tried"' in one.line("write")
+    finally:
+        for name in names.values():
+            stop_trial(store, name)
