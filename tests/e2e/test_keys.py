@@ -152,6 +152,20 @@ def test_a_key_for_one_model_gets_no_other(guarded: Guarded) -> None:
     assert endpoint.status_code == 403
 
 
+def test_a_key_for_one_model_gets_its_versions_and_no_other_s(guarded: Guarded) -> None:
+    headers = guarded.headers("reader")
+    served = guarded.get("/readyz", "reader").json()["serving"]
+    asked = {"prompt": "a", "max_tokens": 1, "model": f"shakespeare@{served['shakespeare']}"}
+    text = guarded.server.post("/v1/completions", json=asked, headers=headers)
+    assert text.status_code == 200, text.text
+    other = f"cifar10@{served['cifar10']}"
+    refused = guarded.server.post(
+        "/v1/classify", params={"model": other}, content=picture(), headers=headers
+    )
+    assert refused.status_code == 403
+    assert guarded.get(f"/v2/models/{other}", "reader").status_code == 403
+
+
 def test_a_rate_holds_over_the_workers(guarded: Guarded) -> None:
     """Each request on a connection of its own: both workers are asked."""
     begin_s = time.monotonic()
