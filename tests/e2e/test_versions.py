@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
@@ -22,6 +24,7 @@ from tests.e2e.test_websocket import Client, connected, text_of
 from tests.pictures import picture
 from tests.service.test_feedback import read
 from tests.service.variants import copy_store, move_weights, publish_variant
+from triptych.cli import main
 from triptych.client import Client as PythonClient
 from triptych.client import NotFoundError
 
@@ -173,6 +176,34 @@ def test_our_client_lists_the_versions_and_names_one(trying: Server, alone: Serv
         assert ours.classify(raw, model=f"cifar10@{ours.models()[0].version}") != named
         with pytest.raises(NotFoundError, match="v2 on trial"):
             ours.classify(raw, model="cifar10@v3")
+
+
+def test_the_command_lists_the_versions_and_names_one(
+    trying: Server,
+    alone: Server,
+    stores: tuple[Store, Store],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1))
+    np.save(tmp_path / "image.npy", np.zeros((1, 32, 32, 3), np.uint8))
+    told = []
+    for server, model in ((trying, "cifar10@v2"), (alone, "cifar10")):
+        monkeypatch.setenv("TRIPTYCH_URL", server.url)
+        assert main(["classify", str(tmp_path / "a.png"), "--model", model]) == 0
+        assert main(["infer", model, f"image={tmp_path / 'image.npy'}"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert told[0].count('"version":"v2"') == 2
+    monkeypatch.setenv("TRIPTYCH_URL", trying.url)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["models"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for name, mode in TRIALS.items():
+        assert any(line[0] == name and line[2] == stores[0].current(name) for line in lines)
+        (trial,) = (line for line in lines if line[0] == f"{name}@v2")
+        assert trial[2:] == ["on", "trial", f"({mode})"]
 
 
 def total(server: Server, name: str, **labels: str) -> float:
