@@ -34,7 +34,8 @@ def test_every_test_that_holds_a_promise_exists(monkeypatch):
     import re
 
     monkeypatch.chdir(ROOT)
-    table = README.read_text(encoding="utf-8").partition("## What holds it")[2].partition("\n## ")[0]
+    text = README.read_text(encoding="utf-8")
+    table = text.partition("## What holds it")[2].partition("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     assert len(rows) > 30
     for row in rows:
