@@ -31,12 +31,14 @@ def test_every_command_of_the_readme_is_answered(tmp_path, monkeypatch):
     environment = {**os.environ, "HOME": str(tmp_path), "CURL_HOME": str(tmp_path)}
     environment["PYTHONPATH"] = str(ROOT)
     commands = re.sub(r"\\\n\s*", "", "\n".join(blocks("sh"))).splitlines()
-    commands = [command for command in commands if command.startswith(("curl", "triptych"))]
+    commands = [
+        command for command in commands if command.startswith(("curl", ".venv/bin/triptych"))
+    ]
     assert len(commands) >= 16
     with serving(ROOT / "models", cores=os.sched_getaffinity(0)) as server:
         environment["TRIPTYCH_URL"] = f"http://127.0.0.1:{server.port}"
         for command in commands:
-            line = re.sub("^triptych ", f"{sys.executable} -m triptych ", command)
+            line = re.sub(r"^\.venv/bin/triptych ", f"{sys.executable} -m triptych ", command)
             done = subprocess.run(
                 ["bash", "-c", line.replace("localhost:3000", f"127.0.0.1:{server.port}")],
                 cwd=tmp_path,
