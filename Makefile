@@ -87,7 +87,8 @@ serve: $(SERVING)/ready ## run the service on the shipped models (HOST, PORT, WO
 		$(if $(TLS_CERT),--ssl-certfile $(TLS_CERT)) $(if $(TLS_KEY),--ssl-keyfile $(TLS_KEY))
 
 test: check ## lint, type-check and run every test, a process a core (TEST_ARGS)
-	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TEST_ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder $(TEST_ARGS)
 
 fuzz: $(DEV)/ready ## ten thousand damaged or malformed bodies to each protocol (FUZZ_CASES)
 	TRIPTYCH_FUZZ_CASES=$(FUZZ_CASES) $(DEV)/bin/python -m pytest --timeout 1800 tests/fuzz $(TEST_ARGS)

@@ -5,6 +5,7 @@ A version that fails any step is refused with the reason; nothing of it is serve
 
 from __future__ import annotations
 
+import threading
 import time
 import zipfile
 import zlib
@@ -134,12 +135,21 @@ def _check_tensors(
         )
 
 
+_READING = threading.Lock()
+"""NumPy reads the heads of arrays by `ast.literal_eval`, which now and then fails where several
+threads of Python 3.11 are at it (python/cpython#106905): a model would not be served, by chance."""
+
+
 def golden(folder: Path, file: str = GOLDEN_FILE) -> tuple[Arrays, Arrays]:
     """Read golden inputs and outputs by tensor name; raises ContractError if it cannot."""
     inputs: Arrays = {}
     outputs: Arrays = {}
     try:
-        with (folder / file).open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+        with (
+            _READING,
+            (folder / file).open("rb") as opened,
+            np.load(opened, allow_pickle=False) as archive,
+        ):
             for key in archive.files:
                 side, _, tensor = key.partition(".")
                 {"input": inputs, "output": outputs}[side][tensor] = archive[key]

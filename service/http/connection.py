@@ -12,7 +12,11 @@ from typing import Any, ClassVar
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.protocols.websockets.wsproto_impl import WebsocketBuffer, WSProtocol
 
 from service.drain import DRAIN, running_server
@@ -119,6 +123,8 @@ class Connection(_Heard, HttpToolsProtocol):
         """Of a head that is not complete: what came of it, as far as is known."""
         self._measured = False
         """Whether the head must be measured; few can be too large."""
+        self._piped: list[RequestResponseCycle] = []
+        """Requests behind which others wait; uvicorn knows the last one alone."""
         self._refusal: TriptychError | None = None
         self._clock: asyncio.TimerHandle | None = None
 
@@ -147,8 +153,11 @@ class Connection(_Heard, HttpToolsProtocol):
         return waits and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go."""
+        """Let go, and tell every request of it."""
         self._stop_clock()
+        for cycle in self._piped:
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     # --- a request that arrives -------------------------------------------------------------
@@ -200,7 +209,12 @@ class Connection(_Heard, HttpToolsProtocol):
             self._refuse(InvalidInputError("too many requests wait on this connection"))
         self._in_head = False
         self._head_bytes = 0
+        before = self.cycle
         HttpToolsProtocol.on_headers_complete(self)
+        if self.pipeline:
+            self._piped.append(before)
+        elif self._piped:
+            self._piped = []
         if DRAIN.state != "serving" and self.cycle is not None:
             self.cycle.keep_alive = False  # the client's next request finds another server
 

@@ -16,7 +16,7 @@ from tests.deploy.manifests import IMAGE_USER
 from tests.ports import free_port
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
-SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "load/run.sh")
+SCRIPTS = ("image.sh", "check_image.sh", "container_tool.sh", "../tests/bench/load/run.sh")
 
 
 def instructions(name: str) -> list[str]:

@@ -171,24 +171,38 @@ def test_a_grpc_call_and_each_of_a_stream(
 def test_requests_that_share_a_run_have_its_id_in_common(
     traced: Server, collector: Collector
 ) -> None:
-    with ThreadPoolExecutor(12) as pool:
-        for number in range(48):
-            headers = {"x-request-id": f"shared-{number}"}
-            pool.submit(traced.post, "/v1/sample", json={"n": 8, "seed": number}, headers=headers)
     runs: dict[str, list[int]] = {}
-    for number in range(48):
-        _, children = collector.tree(f"shared-{number}")
+    for burst in range(20):  # on a busy machine requests may come one by one
+        send_at_once(traced, burst)
+        runs |= runs_of(collector, burst)
+        if max(map(len, runs.values())) > 1:
+            break
+    assert max(map(len, runs.values())) > 1
+    for rows in runs.values():
+        assert len(set(rows)) == 1  # all tell the same of it
+        if len(rows) > 1:
+            assert rows[0] > 1
+
+
+def send_at_once(traced: Server, burst: int) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        for number in range(24):
+            headers = {"x-request-id": f"shared-{burst}-{number}"}
+            pool.submit(traced.post, "/v1/sample", json={"n": 8, "seed": number}, headers=headers)
+
+
+def runs_of(collector: Collector, burst: int) -> dict[str, list[int]]:
+    """What each run's requests say of its rows."""
+    runs: dict[str, list[int]] = {}
+    for number in range(24):
+        _, children = collector.tree(f"shared-{burst}-{number}")
         attributes = children["inference"].attributes
         runs_of_it = zip(
             attributes["triptych.batch.ids"], attributes["triptych.batch.rows"], strict=True
         )
         for run, rows in runs_of_it:
             runs.setdefault(run, []).append(rows)
-    assert max(map(len, runs.values())) > 1
-    for rows in runs.values():
-        assert len(set(rows)) == 1  # all tell the same of it
-        if len(rows) > 1:
-            assert rows[0] > 1
+    return runs
 
 
 def test_a_callers_trace_goes_on_and_its_word_on_sampling_counts(

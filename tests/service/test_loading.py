@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -287,3 +288,15 @@ def test_a_model_of_one_precision_is_served_in_it(store: Store) -> None:
     version = store.current("cifar10-gan")
     model = load(store, "cifar10-gan", version, provider="cpu", precision="int8", warm_rows=())
     assert model.manifest.served.precision == "float32"
+
+
+def test_threads_may_read_golden_outputs_at_once(store: Store) -> None:
+    """As models are loaded; Python 3.11 by itself fails at that now and then."""
+    folders = [store.folder(name, store.current(name)) for name in store.names()]
+
+    def read(turn: int) -> int:
+        inputs, outputs = golden(folders[turn % len(folders)])
+        return len(inputs) * len(outputs)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read, range(600)))
