@@ -89,7 +89,7 @@ class Settings:
         32 * 1024, "largest request head: address and headers", minimum=1024
     )
     max_connections: int = _setting(
-        1000, "most open connections per worker; more get 503 unless an idle one can go", minimum=1
+        4096, "most open connections per worker; more get 503 unless an idle one can go", minimum=1
     )
     client_timeout_s: float = _setting(
         30.0,

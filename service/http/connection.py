@@ -8,6 +8,7 @@ request that arrives in one piece, as nearly all do, costs a few comparisons mor
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any, ClassVar
 
 import httptools
@@ -38,6 +39,8 @@ MAX_PIPELINED = 16
 """Most requests that may wait on a connection behind the one that is answered."""
 MAX_GRPC_CALLS = 256
 """Most calls of a gRPC connection at once; more wait."""
+_OTHER_FILES = 512
+"""Open files beside the connections: models, metrics, the store's notices."""
 _LEAST_TAKEN_BYTES = 1024
 """A client must take so much of a waiting answer in each `client_timeout_s`."""
 
@@ -51,9 +54,18 @@ def limit_connections(settings: Settings) -> bool:
     if server is None:
         return False
     Connection.settings = SocketConnection.settings = settings
+    _allow_files(settings.max_connections + _OTHER_FILES)
     server.config.http_protocol_class = Connection
     server.config.ws_protocol_class = SocketConnection
     return True
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's soft limit of open files, as far as the hard one lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Heard:
