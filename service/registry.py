@@ -19,12 +19,13 @@ from service.backoff import until_done
 from service.cache import Cache
 from service.contest import Contest
 from service.engine import load_engine
-from service.errors import ContractError, NotReadyError, StoreAwayError, UnknownNameError
+from service.errors import ContractError, StoreAwayError, UnknownNameError
 from service.kinds.base import Kind
 from service.lanes import Lanes
 from service.lease import K, Lease, Served, Version
 from service.naming import parse_model
 from service.request_key import APART
+from service.roster import Roster
 from service.settings import Settings
 from service.store import Store
 from service.store.trial import read_trial
@@ -42,7 +43,8 @@ class Registry:
         self._store = store
         self._lanes = lanes
         self._cache = Cache(settings.cache_mib * 2**20)
-        self._served: dict[str, Served] = {}
+        self._roster = roster = Roster()
+        self._served = roster.served
         self._contests: dict[str, Contest] = {}
         """Versions on trial, by model."""
         self._retries: dict[str, asyncio.Task[None]] = {}
@@ -50,13 +52,11 @@ class Registry:
         self._closing: set[asyncio.Task[None]] = set()
         self.opening = True
         """Whether it is not yet known what the store has."""
-        self.expected: list[str] = []
-        self.problems: dict[str, str] = {}
-        """Why a model's current version is not served, by model."""
+        self.expected = roster.expected
+        self.problems = roster.problems
         self.permit: Callable[[str], None] | None = None
         """Raises for a model that the running request is not allowed; None: all are."""
-        self.unloaded: set[str] = set()
-        """Models that a client unloaded: nobody expects them, whatever is published."""
+        self.unloaded = roster.unloaded
 
     # --- reading --------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ class Registry:
         A later version that cannot be loaded is a problem, and shown as one, but no reason to
         send no more requests: the version before it goes on.
         """
-        return bool(self.expected or self.unloaded) and set(self.expected) <= set(self._served)
+        return self._roster.complete
 
     def engines(self) -> list[Kind]:
         """The engines now served, by model name."""
@@ -105,7 +105,7 @@ class Registry:
 
         """
         name, version = (model, None) if model is None else parse_model(model)
-        served = self._find(kind, name)
+        served = self._roster.of_kind(kind, name)
         if self.permit is not None:
             self.permit(served.engine.manifest.name)
         if version is None:
@@ -139,49 +139,10 @@ class Registry:
             field = "model"
         if self.permit is not None:
             self.permit(name)
-        served = self._served.get(name)
-        if served is None:
-            self._refuse_unloaded(name)
-            if name in self.expected or name in self.problems or not self.expected:
-                why = f": {self.problems[name]}" if name in self.problems else ""
-                raise NotReadyError(f"{name} is not loaded{why}", field="model")
-            known = ", ".join(sorted(self._served)) or "none"
-            raise UnknownNameError(
-                f"there is no model called {name!r}; there is: {known}", field="model"
-            )
+        served = self._roster.called(name)
         if version is None:
             return self._lease(served)
         return self._lease_apart(self.version(name, version, field))
-
-    def _find(self, kind: type[K], name: str | None) -> Served:
-        if name is None:
-            names = [known for known, it in self._served.items() if it.engine.name == kind.name]
-            served = self._served[min(names)] if names else None
-        else:
-            served = self._served.get(name)
-        if served is not None and served.engine.name == kind.name:
-            return served
-        if served is not None:
-            raise UnknownNameError(
-                f"{name} is a {served.engine.name}, not a {kind.name}", field="model"
-            )
-        self._refuse_unloaded(name)
-        # What is not loaded may yet be the one that is asked for.
-        if not self.ready and (name is None or not self.expected or name in self.expected):
-            raise NotReadyError(f"{name or 'a ' + kind.name} is not loaded", field="model")
-        if name is None and self.unloaded:
-            raise NotReadyError(f"no {kind.name} is loaded", field="model")
-        if name is None:
-            raise UnknownNameError(f"the store has no {kind.name}", field="model")
-        names = [known for known, it in self._served.items() if it.engine.name == kind.name]
-        raise UnknownNameError(
-            f"there is no {kind.name} called {name!r}; there is: {', '.join(names) or 'none'}",
-            field="model",
-        )
-
-    def _refuse_unloaded(self, name: str | None) -> None:
-        if name in self.unloaded:
-            raise NotReadyError(f"{name} is unloaded", field="model")
 
     # --- loading --------------------------------------------------------------------------
 
@@ -199,7 +160,7 @@ class Registry:
                 self.opening = False
                 return
         self.opening = False
-        self.expected = [name for name in names if name not in self.unloaded]
+        self.expected[:] = [name for name in names if name not in self.unloaded]
         if not names:
             self.problems["store"] = f"no model is published in {self._store.home.location}"
             log.error("%s", self.problems["store"])

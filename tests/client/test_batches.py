@@ -12,7 +12,7 @@ import pytest
 from tests.client.test_exchange import Drive
 from triptych.client import InvalidInputError, NotFoundError, Prediction, TooLargeError
 from triptych.client.batches import Batches, Outcome, classify_each, classify_many
-from triptych.client.calls import Reply
+from triptych.client.call import Reply
 from triptych.client.exchange import Pause, Steps
 
 

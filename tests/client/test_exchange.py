@@ -26,7 +26,7 @@ from triptych.client import (
     calls,
 )
 from triptych.client.backoff import retry_after_s
-from triptych.client.calls import Reply
+from triptych.client.call import Call, Reply
 from triptych.client.exchange import Options, Pause, Send, answered
 
 READY = Reply(200, {}, b'{"ready": true}')
@@ -51,7 +51,7 @@ class Drive:
         self.sent: list[Send] = []
         self.waits_s: list[float] = []
 
-    def run(self, call: calls.Call[Any] | None = None) -> Any:
+    def run(self, call: Call[Any] | None = None) -> Any:
         steps = answered(call or calls.ready(), self.options, now=lambda: self.now_s)
         step = next(steps)
         try:
@@ -282,7 +282,7 @@ def test_impossible_options_are_refused_by_name(options: dict[str, Any], param: 
     ],
 )
 def test_impossible_calls_are_refused_before_they_are_sent(
-    make: Callable[[], calls.Call[Any]], param: str
+    make: Callable[[], Call[Any]], param: str
 ) -> None:
     drive = Drive()
     with pytest.raises(InvalidInputError) as caught:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, Unpack
 
 from triptych.client.answers import Prediction
-from triptych.client.calls import CallOptions, classify_encoded
+from triptych.client.call import CallOptions
+from triptych.client.calls import classify_encoded
 from triptych.client.errors import InvalidInputError, TooLargeError
 from triptych.client.exchange import Options, Steps, answered
 from triptych.client.pictures import ImageInput, encoded, several

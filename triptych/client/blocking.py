@@ -15,7 +15,7 @@ import httpx
 
 from triptych.client import batches, calls
 from triptych.client.batches import Batches
-from triptych.client.calls import Call, Reply
+from triptych.client.call import Call, Reply
 from triptych.client.configured import Configured
 from triptych.client.errors import DeadlineExceededError, TriptychClientError
 from triptych.client.events import Reader

@@ -1,4 +1,4 @@
-"""Every request that the clients send, as data: what to send, and how the answer is read.
+"""Every request that the clients send, as a `Call`.
 
 Both clients make their methods of these functions, so that each is written, typed and documented
 once. Nothing here touches the network.
@@ -6,10 +6,9 @@ once. Nothing here touches the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -25,7 +24,8 @@ from triptych.client.answers import (
     Readiness,
     Tokens,
 )
-from triptych.client.errors import InvalidInputError, UnexpectedAnswerError
+from triptych.client.call import Call, CallOptions, Reply, post_json, read_json
+from triptych.client.errors import UnexpectedAnswerError
 from triptych.client.events import Reader
 from triptych.client.pictures import ImageInput, encoded, is_one, several
 from triptych.client.tensors import packed, unpacked
@@ -34,97 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-T = TypeVar("T")
 PromptInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]"
 """A text, several, the tokens of one, or of several."""
-
-
-class CallOptions(TypedDict, total=False):
-    """What every method takes besides its own arguments.
-
-    `timeout_s` is the time for all attempts together, in place of the client's. `priority` is 1
-    (urgent), 2 (usual) or 3 (when there is room). `request_id` is sent as `x-request-id` with every
-    attempt, in place of a random one.
-    """
-
-    timeout_s: float
-    priority: int
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer; of a stream, its first bytes, and `opened`, what the client reads on from."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    opened: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """A request and how its answer is read.
-
-    Args:
-        method: of HTTP.
-        path: after the server's address.
-        read: makes the result of an answer; may raise `msgspec.MsgspecError`.
-        options: the caller's.
-        query, headers, body: of the request.
-        files: parts of a form, in place of a body.
-        accepts: statuses beyond 2xx that are answers too.
-
-    """
-
-    method: str
-    path: str
-    read: Callable[[Reply], T]
-    options: CallOptions
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    files: Sequence[bytes] = ()
-    accepts: frozenset[int] = frozenset()
-
-    def result(self, reply: Reply) -> T:
-        """Read the answer; raises UnexpectedAnswerError if it is not what it should be."""
-        try:
-            return self.read(reply)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnexpectedAnswerError(
-                f"{self.path} answered what is not of a Triptych service: {error}",
-                status=reply.status,
-            ) from error
-
-
-def _read(reply: Reply, into: type[T]) -> T:
-    return msgspec.json.decode(reply.body, type=into)
-
-
-def _post(
-    path: str,
-    fields: Mapping[str, Any],
-    read: Callable[[Reply], T],
-    options: CallOptions,
-    **headers: str,
-) -> Call[T]:
-    """A JSON body; what is None is left out, so that the server's default holds."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        body = msgspec.json.encode(given)
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(
-            f"half a character cannot be sent: {error}", param="body"
-        ) from error
-    return Call(
-        "POST",
-        path,
-        read,
-        options,
-        headers={"content-type": "application/json", **headers},
-        body=body,
-    )
 
 
 # --- images -----------------------------------------------------------------------------------
@@ -186,7 +97,7 @@ def classify_encoded(
 
 
 def _read_classification(reply: Reply) -> Classification:
-    found = _read(reply, Classification)
+    found = read_json(reply, Classification)
     told = {"model": found.model, "version": found.version}
     rows = [msgspec.structs.replace(row, **told) for row in found.predictions]
     return Classification(**told, predictions=tuple[Prediction, ...](rows))
@@ -234,7 +145,7 @@ def generate(
         "top_p": top_p, "top_k": top_k, "n": n, "seed": seed, "stop": stop, "echo": echo,
         "logprobs": logprobs,
     }  # fmt: skip
-    return _post("/v1/completions", fields, partial(_read, into=Completion), options)
+    return post_json("/v1/completions", fields, partial(read_json, into=Completion), options)
 
 
 def stream(
@@ -263,7 +174,7 @@ def stream(
         "top_p": top_p, "top_k": top_k, "n": n, "seed": seed, "stop": stop, "echo": echo,
         "logprobs": logprobs, "stream": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
-    return _post("/v1/completions", fields, lambda _: Reader(), options)
+    return post_json("/v1/completions", fields, lambda _: Reader(), options)
 
 
 class _Encoded(msgspec.Struct):
@@ -282,11 +193,11 @@ def tokenize(
     """A text, or several, as the model's tokens: a row a text."""
 
     def read(reply: Reply) -> Tokens:
-        found = _read(reply, _Encoded)
+        found = read_json(reply, _Encoded)
         return Tokens(found.model, found.version, tuple(map(tuple, found.tokens)))
 
     prompts = [texts] if isinstance(texts, str) else texts
-    return _post("/v1/tokenize", {"prompt": prompts, "model": model}, read, options)
+    return post_json("/v1/tokenize", {"prompt": prompts, "model": model}, read, options)
 
 
 def detokenize(
@@ -294,7 +205,9 @@ def detokenize(
 ) -> Call[str]:
     """The text that tokens spell."""
     fields = {"tokens": tokens, "model": model}
-    return _post("/v1/detokenize", fields, lambda reply: _read(reply, _Decoded).prompt, options)
+    return post_json(
+        "/v1/detokenize", fields, lambda reply: read_json(reply, _Decoded).prompt, options
+    )
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -319,8 +232,8 @@ def sample(
 
     """
     fields = _drawing(labels, n, seed, model)
-    read = partial(_read, into=Gallery)
-    return _post("/v1/sample", fields, read, options, accept="application/json")
+    read = partial(read_json, into=Gallery)
+    return post_json("/v1/sample", fields, read, options, accept="application/json")
 
 
 def grid(
@@ -334,7 +247,7 @@ def grid(
 ) -> Call[Grid]:
     """As `sample`, on one sheet of `columns` columns, 1 to 64, as a PNG."""
     fields = _drawing(labels, n, seed, model) | {"columns": columns}
-    return _post("/v1/sample", fields, _read_grid, options, accept="image/png")
+    return post_json("/v1/sample", fields, _read_grid, options, accept="image/png")
 
 
 def _drawing(
@@ -362,7 +275,7 @@ class _Models(msgspec.Struct):
 
 def models(**options: Unpack[CallOptions]) -> Call[list[Model]]:
     """The models that are served."""
-    return Call("GET", "/v1/models", lambda reply: _read(reply, _Models).data, options)
+    return Call("GET", "/v1/models", lambda reply: read_json(reply, _Models).data, options)
 
 
 def ready(**options: Unpack[CallOptions]) -> Call[Readiness]:
@@ -370,7 +283,7 @@ def ready(**options: Unpack[CallOptions]) -> Call[Readiness]:
 
     Raises ConnectionFailedError if there is no server.
     """
-    read = partial(_read, into=Readiness)
+    read = partial(read_json, into=Readiness)
     return Call("GET", "/readyz", read, options, accepts=frozenset({503}))
 
 

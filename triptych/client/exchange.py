@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from triptych.client.backoff import Backoff, retry_after_s
-from triptych.client.calls import Call, Reply
+from triptych.client.call import Call, Reply
 from triptych.client.errors import (
     DeadlineExceededError,
     InvalidInputError,

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import httpx
 
 from triptych.client.answers import Chunk, Usage
-from triptych.client.calls import Call
+from triptych.client.call import Call
 from triptych.client.errors import DeadlineExceededError, InvalidInputError
 from triptych.client.events import Reader
 from triptych.client.exchange import Options

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from triptych.client.calls import Reply
+from triptych.client.call import Reply
 from triptych.client.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
