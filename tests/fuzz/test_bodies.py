@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.cases import Arrays
-from tests.e2e.conftest import LIMITS
 from tests.e2e.oip import draw, in_json, manifest_of
-from tests.e2e.server import Server, serving
+from tests.e2e.server import Server
 from tests.fuzz import CASES
 from tests.fuzz.bombard import GROWTH_MIB, Heard, Sent, bombard, workers
 from tests.fuzz.damage import damaged, damaged_picture
@@ -99,15 +97,6 @@ def of_tensors(store: Path, model: str, binary: bool, seed: int) -> Sent:
         {"inference-header-content-length": length}
         | ({"content-encoding": ("gzip", "deflate", "br")[seed % 3]} if seed % 5 == 0 else {}),
     )
-
-
-@pytest.fixture(scope="module")
-def own(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that nobody else asks, so that its memory is the fuzzer's doing."""
-    store = Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("fuzzed") / "store"))
-    with serving(store, tmp_path_factory.mktemp("home"), **LIMITS, workers=1) as running:
-        running.wait_for("/readyz", 200)
-        yield running
 
 
 @pytest.fixture(scope="module")

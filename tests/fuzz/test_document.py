@@ -7,9 +7,7 @@ gives, and never a failure of ours.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.store import Store
-from tests.e2e.conftest import LIMITS
-from tests.e2e.server import Server, serving
+from tests.e2e.server import Server
 from tests.fuzz import CASES
 
 CHECKS = [
@@ -43,14 +40,6 @@ EXAMPLES = settings(
     derandomize=CASES < 10_000,  # `make fuzz` looks for new ones
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(scope="module")
-def own(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    store = Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("fuzzed") / "store"))
-    with serving(store, tmp_path_factory.mktemp("home"), **LIMITS, workers=1) as running:
-        running.wait_for("/readyz", 200)
-        yield running
 
 
 @pytest.fixture(scope="module")

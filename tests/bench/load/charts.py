@@ -44,23 +44,20 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 6.4, height: float
 
 def draw_curve(axes: Axes, endpoint: Mapping[str, Any]) -> None:
     """Latency against good answers per second; one endpoint, each of its parts a line per
-    quantile, or for a mix the p99 of each part.
+    quantile, or for a mix the p99 of each part. Crosses are steps of a higher rate that answered
+    no more than one before.
     """
     objectives_ms = endpoint["objectives_ms"]
     alone = len(objectives_ms) == 1
     palette = dict(zip(objectives_ms, (BLUE, ORANGE, GREEN, RED, GREY, "#cc79a7"), strict=False))
     for part in objectives_ms:
         for key, name, colour in _QUANTILES if alone else (_QUANTILES[-1],):
-            known = _medians(endpoint["points"], part, key)
-            axes.plot(
-                [goodput for goodput, _ in known],
-                [value for _, value in known],
-                marker="o",
-                markersize=3,
-                linewidth=1.3,
-                color=colour if alone else palette[part],
-                label=name if alone else f"{part}, {name}",
-            )
+            rising, beyond = _rising(_medians(endpoint["points"], part, key))
+            colour = colour if alone else palette[part]  # noqa: PLW2901
+            axes.plot(*zip(*rising, strict=True), marker="o", markersize=3, linewidth=1.3,
+                      color=colour, label=name if alone else f"{part}, {name}")  # fmt: skip
+            if beyond:
+                axes.plot(*zip(*beyond, strict=True), "x", markersize=4, alpha=0.6, color=colour)
     if alone:
         (objective_ms,) = objectives_ms.values()
         axes.axhline(objective_ms, color=RED, linestyle="--", linewidth=1,
@@ -91,6 +88,15 @@ def _medians(points: Sequence[Mapping[str, Any]], part: str, key: str) -> list[t
         )
         for rate in sorted(by_rate)
     ]
+
+
+def _rising(known: Sequence[tuple[float, float]]) -> tuple[list[Any], list[Any]]:
+    """Points, by offered rate, at which more was answered than before, and the others."""
+    rising: list[tuple[float, float]] = []
+    beyond: list[tuple[float, float]] = []
+    for point in known:
+        (beyond if rising and point[0] <= rising[-1][0] else rising).append(point)
+    return rising, beyond
 
 
 def draw_cost(axes: Axes, cost: Mapping[str, Any]) -> None:
