@@ -23,9 +23,8 @@ from pathlib import Path
 
 from service.errors import QuotaExceededError, RateLimitedError
 
-_RECORD = struct.Struct(
-    "<16sqqq"
-)  # the id's digest; full again at, in ns; day; requests of the day
+_RECORD = struct.Struct("<16sqqq")
+"""The id's digest; when it is full again, in ns; the day; requests of the day."""
 _DAY_S = 86_400
 
 
