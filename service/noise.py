@@ -8,17 +8,11 @@ whatever else is in its batch, and on every worker and replica.
 from __future__ import annotations
 
 import math
-import secrets
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEED = 2**63 - 1
-
-
-def fresh_seed() -> int:
-    """A seed for a request that names none, in [0, 2**53): exact in every JSON reader."""
-    return secrets.randbelow(2**53)
 
 
 def _generator(seed: int, row: int) -> np.random.Generator:

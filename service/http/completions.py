@@ -6,13 +6,13 @@ Shapes follow OpenAI's API reference for `POST /v1/completions`. One character i
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 
+from service.chance import fresh_id
 from service.errors import InvalidInputError
 from service.feedback import Observation, Row
 from service.noise import MAX_SEED
@@ -199,7 +199,7 @@ class Envelope:
 
     def __init__(self, model: str, version: str, digest: str, seed: int) -> None:
         self._common = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": f"cmpl-{fresh_id()}",
             "object": "text_completion",
             "created": int(time.time()),
             "model": model,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from service.chance import fresh_seed
 from service.contract import Manifest
 from service.errors import (
     InvalidInputError,
@@ -30,7 +31,6 @@ from service.http.completions import (
     usage,
 )
 from service.http.events import within
-from service.noise import fresh_seed
 from service.sampling import SamplingParameters
 from service.sequences import FinishReason, Prompt, Stream, Token
 from service.settings import Settings
@@ -92,8 +92,8 @@ class Completion:
             top_p=1.0 if asked.top_p is None else asked.top_p,
         )
         stops = asked.stops()
-        seed = fresh_seed() if asked.seed is None else asked.seed
         stepper.admit(len(prompts) * n)
+        seed = fresh_seed() if asked.seed is None else asked.seed
         choices: list[Choice] = []
         streams: list[Stream] = []
         for tokens in prompts:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.batcher import Answer
+from service.chance import fresh_seed
 from service.contract import Manifest
 from service.errors import InvalidInputError, TooLargeError
 from service.http.answers import error_answer, json_answer
@@ -43,7 +44,7 @@ from service.images import encode_base64, encode_png, tile
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
-from service.noise import arc, fresh_seed, normal
+from service.noise import arc, normal
 from service.waiting import USUAL
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Gan(Kind):
 
         With `seed_to`, on the way from the noise of row 0 of one seed to that of the other.
         """
+        self.batcher.admit(len(classes))  # before the noise, which takes longer than a refusal
         width = self._noise_width
         if seed_to is None:
             noise_NZ = normal(seed, 0, len(classes), width)
@@ -107,7 +109,7 @@ class Gan(Kind):
             "label": np.array(classes, dtype=np.int64),
         }
         return await self.batcher.submit(
-            inputs, ("image",), timeout_s=deadline_s, priority=priority
+            inputs, ("image",), timeout_s=deadline_s, priority=priority, admitted=True
         )
 
     def indices(self, labels: Sequence[str], n: int | None) -> list[int]:

@@ -6,17 +6,17 @@ is written into logs and sent back. `traceparent` is that of W3C Trace Context, 
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from service.chance import fresh_id
 
 REQUEST_ID = b"x-request-id"
 MAX_ID_CHARS = 128
 
 _ID = re.compile(rb"[\x21-\x7e]{1,%d}" % MAX_ID_CHARS)
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_random = random.SystemRandom()
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -34,18 +34,8 @@ def sent_id(headers: Headers) -> bytes | None:
     """The `x-request-id` of a request, one of ours in place of one that will not do; or None."""
     for name, value in headers:
         if name == REQUEST_ID:
-            return value if _ID.fullmatch(value) else made_id().encode()
+            return value if _ID.fullmatch(value) else fresh_id().encode()
     return None
-
-
-def made_id() -> str:
-    """A new id: 32 hexadecimal digits, which are also a trace's."""
-    return f"{_random.getrandbits(128) or 1:032x}"
-
-
-def made_span_id() -> int:
-    """A new id of a span."""
-    return _random.getrandbits(64) or 1
 
 
 def parse_traceparent(value: bytes) -> TraceParent | None:
@@ -72,4 +62,4 @@ def identify(headers: Headers) -> tuple[str, TraceParent | None]:
         return given.decode(), parent
     if given is None and parent is not None:
         return f"{parent.trace_id:032x}", parent
-    return made_id(), parent
+    return fresh_id(), parent

@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from service.chance import fresh_id, fresh_span_id
 from service.errors import SettingsError
 from service.settings import Settings
-from service.telemetry.identity import Headers, TraceParent, identify, made_id, made_span_id
+from service.telemetry.identity import Headers, TraceParent, identify
 from service.telemetry.request_log import write_line
 from service.telemetry.trail import Protocol, Trail
 
@@ -51,7 +52,7 @@ class Observer:
         trail.logged = _falls(request_id, self._log_share)
         trail.trace_id = self._trace_id(request_id, parent)
         if trail.trace_id:
-            trail.span_id = made_span_id()
+            trail.span_id = fresh_span_id()
         trail.on_end = self._end
         return trail
 
@@ -63,7 +64,7 @@ class Observer:
         if not _falls(request_id, self._trace_share):
             return 0
         is_trace = len(request_id) == 32 and not request_id.strip("0123456789abcdef")
-        return int(request_id if is_trace else made_id(), 16) or 1
+        return int(request_id if is_trace else fresh_id(), 16) or 1
 
     def _end(self, trail: Trail) -> None:
         if self._log_share and (trail.logged or trail.failed):

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from opentelemetry.util.types import AttributeValue
 
 from service import metrics
-from service.telemetry.identity import made_span_id
+from service.chance import fresh_span_id
 from service.telemetry.trail import Trail
 
 log = logging.getLogger("triptych.traces")
@@ -102,7 +102,7 @@ class Tracer:
             found.append(
                 ReadableSpan(
                     name,
-                    _context(trail.trace_id, made_span_id()),
+                    _context(trail.trace_id, fresh_span_id()),
                     context,
                     self._resource,
                     self._inference(trail) if name == "inference" else {},

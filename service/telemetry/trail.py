@@ -12,7 +12,8 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Literal
 
-from service.telemetry.identity import TraceParent, made_span_id
+from service.chance import fresh_span_id
+from service.telemetry.identity import TraceParent
 
 Protocol = Literal["http", "websocket", "grpc"]
 
@@ -146,7 +147,7 @@ class Trail:
             self.path,
             TraceParent(self.trace_id, self.span_id, sampled=True) if self.trace_id else None,
             self.trace_id,
-            made_span_id() if self.trace_id else 0,
+            fresh_span_id() if self.trace_id else 0,
             self.logged,
             self.on_end,
             client=self.client,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from service.noise import MAX_SEED, Uniforms, arc, fresh_seed, normal
+from service.noise import MAX_SEED, Uniforms, arc, normal
 
 
 def test_rows_depend_on_seed_and_row_alone() -> None:
@@ -63,13 +62,6 @@ def test_uniforms_do_not_share_state() -> None:
     alone = [Uniforms(1, 0).take(1)[0], Uniforms(2, 0).take(1)[0]]
     first, second = Uniforms(1, 0), Uniforms(2, 0)
     assert [first.take(1)[0], second.take(1)[0]] == alone
-
-
-@pytest.mark.parametrize("_", range(20))
-def test_fresh_seeds_are_exact_in_every_json_reader(_: int) -> None:
-    seed = fresh_seed()
-    assert 0 <= seed < 2**53
-    assert int(float(seed)) == seed
 
 
 def test_an_arc_leads_from_one_noise_to_the_other_at_even_steps() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 
@@ -116,6 +117,36 @@ async def test_a_newcomer_joins_the_running_batch(make: Make) -> None:
     assert first.finish_reason is None
     assert any(rows == 2 for rows, _ in graph.shapes)
     first.cancel()
+
+
+async def test_where_more_wait_than_may_join_they_join_together(make: Make) -> None:
+    graph, stepper = make(batch=16)
+    graph.gate.clear()
+    prompt = replace(SIMPLE, tokens=(1, 2))
+    # Texts end one by one; those that wait could be read one by one.
+    streams = [stepper.submit(replace(prompt, row=row, max_tokens=20 + row)) for row in range(80)]
+    graph.gate.set()
+    found = await asyncio.wait_for(asyncio.gather(*map(collect, streams)), 60)
+    read = [rows for rows, length in graph.shapes if length == 2]
+    assert sum(read) == 80
+    assert len(read) <= 2 + (80 - 16) / 2
+    assert found == [write_alone(stream.prompt) for stream in streams]
+
+
+async def test_nobody_waits_long_for_company(make: Make) -> None:
+    graph, stepper = make(batch=32)
+    graph.gate.clear()
+    prompt = replace(SIMPLE, tokens=(1, 2), max_tokens=4)
+    long = [stepper.submit(replace(prompt, row=row, max_tokens=3000)) for row in range(31)]
+    brief = [stepper.submit(replace(prompt, row=row)) for row in range(31, 36)]
+    graph.gate.set()
+    await asyncio.wait_for(asyncio.gather(*map(collect, brief)), 60)
+    for stream in long:
+        stream.cancel()
+    runs = [(shape == (31, 1), len(list(same))) for shape, same in groupby(graph.shapes)]
+    waits = [steps for with_a_free_place, steps in runs[:-1] if with_a_free_place]
+    assert len(waits) >= 3
+    assert max(waits) <= 8
 
 
 async def test_tokens_are_streamed_as_they_come(make: Make) -> None:

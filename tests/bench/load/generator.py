@@ -7,8 +7,8 @@ free, or the service stands still, that is part of it. How late the generator it
 up a request is recorded apart, and so is its CPU time: a generator that cannot keep up voids what
 it measured.
 
-A process of its own: `python -m tests.bench.load.generator` reads a pickled `Order` from standard
-input and writes the pickled `Record` to standard output.
+A process of its own: `python -m tests.bench.load.generator ORDER RECORD` reads a pickled `Order`
+from a file and writes the pickled `Record` to another.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import resource
 import sys
 import time
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import uvloop
@@ -119,6 +120,8 @@ class _Sender:
         except OSError:
             self._open -= 1
             self.settle(number, LOST)
+            if self._backlog:
+                self._dispatch(self._backlog.popleft())
             return
         self._send(line, number)
 
@@ -181,8 +184,9 @@ def main() -> None:
     """Read an order, carry it out, write the record."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    order = pickle.loads(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(pickle.dumps(uvloop.run(_run(order))))
+    asked, told = map(Path, sys.argv[1:])
+    order = pickle.loads(asked.read_bytes())
+    told.write_bytes(pickle.dumps(uvloop.run(_run(order))))
 
 
 if __name__ == "__main__":

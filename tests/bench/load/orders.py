@@ -6,7 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +66,13 @@ class Record:
 def generate(order: Order) -> Record:
     """Run the generator in a process of its own, on the cores that the order names."""
     cores = order.cores or frozenset(os.sched_getaffinity(0))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.load.generator"],
-        input=pickle.dumps(order),
-        stdout=subprocess.PIPE,
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # no threads yet
-    )
-    record: Record = pickle.loads(done.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        asked, told = Path(folder, "order"), Path(folder, "record")
+        asked.write_bytes(pickle.dumps(order))
+        subprocess.run(
+            [sys.executable, "-m", "tests.bench.load.generator", asked, told],
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # no threads yet
+        )
+        record: Record = pickle.loads(told.read_bytes())
     return record
