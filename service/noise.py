@@ -8,15 +8,32 @@ whatever else is in its batch, and on every worker and replica.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 MAX_SEED = 2**63 - 1
 
 
+class _Key(ISeedSequence):
+    """(seed, row) as the key itself. `Philox(key=...)` does the same, but asks the system for a
+    seed of its own before it, which gives the interpreter lock away.
+    """
+
+    def __init__(self, seed: int, row: int) -> None:
+        self._words = [seed, row]
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        """The two words that Philox asks for."""
+        assert n_words == len(self._words)
+        return np.array(self._words, dtype=dtype)
+
+
 def _generator(seed: int, row: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, row], dtype=np.uint64)))
+    # NumPy takes any ISeedSequence; its types name one of them.
+    return np.random.Generator(np.random.Philox(_Key(seed, row)))  # type: ignore[arg-type]
 
 
 def normal(seed: int, first_row: int, rows: int, width: int) -> NDArray[np.float32]:

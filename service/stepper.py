@@ -36,9 +36,9 @@ _PREFILL_POSITIONS = 256  # prompt positions read between two steps of the runni
 _GATHER_STEPS = 8
 _GATHER_SHARE = 1 / 8
 """Where more wait than there are places, those who may join do so together: once this share of the
-places is free, or after so many steps. To read one prompt takes about as long as a step of all;
-texts that end one by one would be followed by prompts that are read one by one, and a loaded
-service wrote a third less for it."""
+places is free, or after so many steps; and what came meanwhile is handed over together. To read one
+prompt takes about as long as a step of all, and so does waking the loop; texts that end one by one
+would be followed by prompts that are read one by one, and a loaded service wrote a third less."""
 
 _Event = tuple[Stream, list[Token], FinishReason | Exception | None]
 
@@ -95,6 +95,7 @@ class Stepper:
             graph, state_width=state_width, vocabulary=vocabulary, capacity=max_batch_rows
         )
         self._since_joined = 0  # steps
+        self._gathering = False
         self._deliver_at_s = 0.0
         self._events: list[_Event] = []
         self._thread = threading.Thread(target=self._turn, name="stepper", daemon=True)
@@ -161,7 +162,10 @@ class Stepper:
                     self._step()
             except Exception as error:  # nobody may wait for ever for a thread that is gone
                 self._fail_all(error)
-            self._flush()
+            if self._gathering and self._block.rows:
+                give_way()
+            else:
+                self._flush()
 
     def _let_in(self, open_: bool) -> bool:
         """Take what has arrived; sleep while there is nothing to do."""
@@ -175,7 +179,8 @@ class Stepper:
                 insort_right(self._waiting, stream, key=lambda waiting: waiting.prompt.priority)
         free = self._max_batch_rows - len(self._reading) - len(self._block.rows)
         few = free < min(len(self._waiting), _GATHER_SHARE * self._max_batch_rows)
-        if not self._waiting or (few and self._since_joined < _GATHER_STEPS):
+        self._gathering = few and self._since_joined < _GATHER_STEPS
+        if not self._waiting or self._gathering:
             return open_
         self._since_joined = 0
         for stream in self._waiting[:free]:
