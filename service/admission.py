@@ -42,8 +42,11 @@ class Admission:
         self.row_s = 0.0
         """Seconds from one row to the next while rows wait; 0: not known yet."""
 
-    def check(self, rows: int, ahead: int) -> None:
-        """Raise unless `rows` more may wait behind the `ahead` that are there.
+    def check(self, rows: int, ahead: int, *, running: int = 0) -> None:
+        """Raise unless `rows` more may wait behind the `ahead` that do, and those in runs.
+
+        Who finds nobody waiting is let in however long the runs take: else a limit shorter than a
+        run would leave the lane idle after each.
 
         Raises:
             TooLargeError: more than the queue could ever hold.
@@ -54,10 +57,10 @@ class Admission:
         if ahead == 0:
             self._busy = False  # what passed since rows were last answered is nobody's time
             return
-        wait_s = ahead * self.row_s
+        wait_s = (ahead + running) * self.row_s
         if 0 < self._max_wait_s < wait_s:
             raise OverloadedError(
-                f"{ahead} {self._noun} are waiting, which will take about {wait_s:.2f} s; "
+                f"{ahead + running} {self._noun} are ahead, which will take about {wait_s:.2f} s; "
                 f"the limit is {self._max_wait_s:g} s",
                 retry_after_s=wait_s - self._max_wait_s,
             )

@@ -85,6 +85,7 @@ class Batcher:
         self._digest = digest
         self._waiting = Waiting()
         self._aside = 0
+        self._running = 0  # rows in runs
         self._lone_run_s = float("inf")
         self._lone_before = False
         self._asked = 0
@@ -104,7 +105,7 @@ class Batcher:
             OverloadedError: no room now, or too long a wait.
 
         """
-        self._admission.check(rows, self.queued_rows + self._aside)
+        self._admission.check(rows, self.queued_rows + self._aside, running=self._running)
 
     def aside(self, rows: int) -> Aside:
         """`with batcher.aside(rows):` while they are decoded or encoded on a thread: they take
@@ -231,8 +232,11 @@ class Batcher:
 
     def _run_on_lane(self, shares: list[Share]) -> None:
         def done(found: tuple[Arrays, float] | None, error: BaseException | None) -> None:
+            self._running -= rows
             self._end(shares, found, error)
 
+        rows = sum(share.rows for share in shares)
+        self._running += rows
         self._lanes.run(lambda: self._work(shares), done)
 
     def _end(

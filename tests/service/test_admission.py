@@ -38,6 +38,14 @@ def test_time_bounds_the_queue_and_says_when_to_come_again() -> None:
     admission.check(900, 0)  # nobody is ahead: however large, it need not wait
 
 
+def test_what_runs_is_ahead_too() -> None:
+    admission = paced(0.01, max_wait_s=0.5)
+    admission.check(1, 30, running=20)
+    with pytest.raises(OverloadedError, match=r"51 rows are ahead, .* about 0\.51 s"):
+        admission.check(1, 31, running=20)
+    admission.check(1, 0, running=900)  # else the lane would be idle after each such run
+
+
 def test_without_a_limit_of_time_rows_alone_count() -> None:
     paced(10.0).check(1, 999)
 

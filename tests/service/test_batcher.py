@@ -163,7 +163,7 @@ async def test_a_wait_that_would_be_too_long_is_refused_before_any_work(bench: M
     second = await one.hold(1)
     waiting = one.send(2, 3, 4)  # nobody waits before them: they may
     await settled()
-    with pytest.raises(OverloadedError, match=r"3 rows are waiting.*the limit is 0\.05 s"):
+    with pytest.raises(OverloadedError, match=r"4 rows are ahead.*the limit is 0\.05 s"):
         one.batcher.admit(1)
     with pytest.raises(OverloadedError, match=r"the limit is 0\.05 s"):
         await one.send(9)
