@@ -30,6 +30,7 @@ from service.errors import (
     TriptychError,
 )
 from service.http.answers import error_body
+from service.http.joined import Joined
 from service.settings import Settings
 
 MAX_ADDRESS_BYTES = 8192
@@ -223,6 +224,8 @@ class Connection(_Heard, HttpToolsProtocol):
         self._head_bytes = 0
         before = self.cycle
         HttpToolsProtocol.on_headers_complete(self)
+        if self.cycle is not before and self.scope["method"] != "HEAD":  # whose answer is a head
+            self.cycle.transport = Joined(self.transport)
         if self.pipeline:
             self._piped.append(before)
         elif self._piped:
