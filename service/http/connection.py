@@ -225,7 +225,7 @@ class Connection(_Heard, HttpToolsProtocol):
         before = self.cycle
         HttpToolsProtocol.on_headers_complete(self)
         if self.cycle is not before and self.scope["method"] != "HEAD":  # whose answer is a head
-            self.cycle.transport = Joined(self.transport)
+            self.cycle.transport = Joined(self.transport)  # type: ignore[assignment]  # all it uses
         if self.pipeline:
             self._piped.append(before)
         elif self._piped:
