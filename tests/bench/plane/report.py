@@ -14,6 +14,8 @@ from tests.bench.report import quiet
 from training.plots.drawing import BLUE, GREY, RED, drawing
 
 _SPEEDS = (("rate_at_1", "one image at a time"), ("rate", "the best batch"))
+_NAME_SPAN, _NAME_HEIGHT = 2.5, 0.004
+"""How far a name reaches to the right of its point, as a factor of speed; and up, in accuracy."""
 
 
 def row(entrant: Any, timing: Any) -> dict[str, Any]:
@@ -131,6 +133,14 @@ def _plot(report: dict[str, Any], path: Path) -> None:
         figure.supxlabel(f"{report['machine']['processor']}. {_quiet(report)}", fontsize=8)
 
 
+def _covers(other: dict[str, Any], one: dict[str, Any], speed: str) -> bool:
+    """Whether the other's point lies where the name to the right of one's would be."""
+    return (
+        1 < other[speed] / one[speed] < _NAME_SPAN
+        and abs(other["accuracy"] - one["accuracy"]) < _NAME_HEIGHT
+    )
+
+
 def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
     for ours, colour, label in ((False, BLUE, "published"), (True, RED, "this repository")):
         shown = [one for one in report["entrants"] if one["ours"] is ours]
@@ -146,8 +156,10 @@ def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
             fmt="o", color=colour, elinewidth=1, label=label,
         )  # fmt: skip
         for one in shown:
+            left = any(_covers(other, one, speed) for other in report["entrants"])
             axes.annotate(
-                _label(one), (one[speed], 100 * one["accuracy"]), xytext=(6, 4),
+                _label(one), (one[speed], 100 * one["accuracy"]), xytext=(-6 if left else 6, 4),
+                ha="right" if left else "left",
                 textcoords="offset points", fontsize=8, color=colour,
             )  # fmt: skip
     front = pareto_front(_points(report, speed))
