@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import bentoml
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from service.errors import SettingsError, TriptychError
@@ -76,11 +78,25 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
             )
 
         ours = [*surface.routes(runtime), *openapi.routes(document)]
-        app = fenced(ours, super().to_asgi(is_main=is_main), endpoints, runtime)
+        app = fenced(ours, _without_timers(super().to_asgi(is_main=is_main)), endpoints, runtime)
         # Outermost, so that what is refused on the way in has an id and a line in the log too.
         if runtime.observer is None:
             return Identified(app)
         return Observed(app, runtime.observer, ours, tuple(endpoints))
+
+
+def _without_timers(behind: ASGIApp) -> ASGIApp:
+    """BentoML's application without its time limit: requests have deadlines of ours.
+
+    Its timer is not cancelled when the request has ended, and keeps all of it, 7 KiB, until then.
+    """
+    assert isinstance(behind, Starlette)
+    layers = behind.user_middleware
+    # Its types say that a layer is made by a function; it is made by its class.
+    kept = [one for one in layers if one.cls is not TimeoutMiddleware]  # type: ignore[comparison-overlap]
+    assert len(kept) < len(layers)
+    behind.user_middleware = kept
+    return behind
 
 
 def _with_endpoints(worker: type[_Worker]) -> type[_Worker]:

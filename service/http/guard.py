@@ -30,6 +30,9 @@ from service.http.exchange import (
 )
 from service.settings import Settings
 
+_MAX_NAME_BYTES = 200
+"""Of a file in a form; with what BentoML puts before it, it must be a name on any file system."""
+
 
 class Guard:
     """Reads a request within its limit, refuses what BentoML would stumble over, passes it on.
@@ -130,6 +133,12 @@ def _check_form(spec: type[BaseModel], form: FormData, files: frozenset[str]) ->
         if isinstance(value, UploadFile):
             if name not in files:
                 raise InvalidInputError(f"{name} must be text, not a file", field=name)
+            if not _is_usable(value.filename or ""):
+                raise InvalidInputError(
+                    f"{name}: a file's name must have at most {_MAX_NAME_BYTES} bytes, none of "
+                    "them null",
+                    field=name,
+                )
         elif name in files:
             raise InvalidInputError(
                 f"{name} must be files: nothing is fetched from an address", field=name
@@ -137,6 +146,11 @@ def _check_form(spec: type[BaseModel], form: FormData, files: frozenset[str]) ->
         else:
             content[name] = _value(name, value)
     _validate(lambda: spec.model_validate(content), given=files & set(form))
+
+
+def _is_usable(filename: str) -> bool:
+    """Whether BentoML can keep a file under a name that ends so."""
+    return "\0" not in filename and len(filename.encode(errors="replace")) <= _MAX_NAME_BYTES
 
 
 def _value(name: str, text: str) -> Any:

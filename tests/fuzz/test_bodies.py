@@ -151,3 +151,16 @@ def test_every_body_is_answered_or_refused(
     assert set(now) == set(steady), "a process has ended"
     growth_mib = {pid: (now[pid] - steady[pid]) / 2**20 for pid in now}
     assert max(growth_mib.values()) < GROWTH_MIB, growth_mib
+
+
+def test_bentomls_endpoints_keep_nothing_of_what_they_answered(
+    own: Server, steady: dict[int, int]
+) -> None:
+    """Its own time limit kept 7 KiB of each request until ten minutes had passed."""
+    before = workers(own)
+    body = json.dumps({"prompt": "a", "max_tokens": 1, "seed": 1}).encode()
+    outcome = bombard(own, lambda _: Sent("/generate", body, JSON), lambda _: True, 3000, NEIGHBOUR)
+    assert outcome.statuses == {200: 3000}
+    now = workers(own)
+    assert set(now) == set(steady)
+    assert max(now[pid] - before[pid] for pid in now) < 8 * 2**20
