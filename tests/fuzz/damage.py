@@ -27,7 +27,7 @@ def cut(draw: random.Random, data: bytearray) -> bytearray:
 
 
 def head_lost(draw: random.Random, data: bytearray) -> bytearray:
-    return data[draw.randrange(1, len(data)) :]
+    return data[draw.randrange(1, len(data) + 1) :]
 
 
 def flipped_bits(draw: random.Random, data: bytearray) -> bytearray:
