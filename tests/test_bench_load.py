@@ -308,7 +308,7 @@ def test_nothing_is_known_of_refusals_where_none_was():
 
 
 def test_the_sooner_limit_of_a_queue_bounds_the_latency():
-    common = {"most_goodput": 1000.0, "objective_ms": 50.0}
-    assert queue_bound_ms(max_queue_ms=25, max_queue_rows=900, **common) == 75
-    assert queue_bound_ms(max_queue_ms=10_000, max_queue_rows=450, **common) == 550
-    assert queue_bound_ms(max_queue_ms=0, max_queue_rows=450, **common) == 550
+    common = {"most_goodput": 200.0, "objective_ms": 50.0}
+    assert queue_bound_ms(max_queue_ms=25, max_queue_rows=1024, **common) == 75
+    assert queue_bound_ms(max_queue_ms=10_000, max_queue_rows=100, **common) == 550
+    assert queue_bound_ms(max_queue_ms=0, max_queue_rows=100, **common) == 550

@@ -57,10 +57,7 @@ def _ms(value: float | None) -> str:
 def queue_bound_ms(
     *, max_queue_ms: float, max_queue_rows: int, most_goodput: float, objective_ms: float
 ) -> float:
-    """How long what is accepted may take: the sooner of the queue's limits, and the objective.
-
-    Rows that wait leave at the least goodput that is promised.
-    """
-    by_rows_ms = 1000 * max_queue_rows / (LEAST_GOODPUT * most_goodput)
+    """How long what is accepted may take: the sooner of the queue's limits, and the objective."""
+    by_rows_ms = 1000 * max_queue_rows / most_goodput
     waiting_ms = min(max_queue_ms, by_rows_ms) if max_queue_ms else by_rows_ms
     return waiting_ms + objective_ms
