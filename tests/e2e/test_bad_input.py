@@ -140,6 +140,7 @@ ENDPOINTS: list[Case] = [
     (post("/classify", json={}), 400, "images", "required"),
     (post("/classify", files=[IMAGE] * 9), 413, "files", "8 files"),
     (post("/classify", files=[IMAGE, ("images", ("b", b"no"))]), 422, "images[1]", "JPEG"),
+    (post("/classify", files=[("images", ("b" * 201, picture()))]), 400, "images", "200 bytes"),
     (post("/classify", files=[IMAGE], data={"top_k": "0"}), 400, "top_k", "1 to 10"),
     (post("/classify", files=[IMAGE], data={"top_k": "x"}), 400, "top_k", "integer"),
     (post("/classify", files=[IMAGE], data={"model": "nobody"}), 404, "model", "nobody"),
