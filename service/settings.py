@@ -77,7 +77,7 @@ class Settings:
     )
     max_queue_rows: int = _setting(1024, "most rows waiting per model; more get 429", minimum=1)
     max_queue_ms: float = _setting(
-        10_000.0,
+        2_000.0,
         "longest estimated wait in a queue; who would wait longer gets 429; 0: rows alone count",
         minimum=0,
     )

@@ -14,7 +14,7 @@ from tests.bench.load.advice import advise, highest_within
 from tests.bench.load.arrivals import arrival_times, assign
 from tests.bench.load.costs import cost_of, fit_line
 from tests.bench.load.observe import between, totals
-from tests.bench.load.overload import judge, queue_bound_ms
+from tests.bench.load.overload import judge, queue_bound_ms, together
 from tests.bench.load.queueing import beside_run_s, waits
 from tests.bench.load.search import Effort, find_highest
 from tests.conftest import ROOT
@@ -269,8 +269,9 @@ def test_advice_from_the_command_line(tmp_path):
 
 
 def step(**changed):
-    part = {"refused_p99_ms": 4.0, "p99_ms": 70.0}
-    figures = {"goodput": 95.0, "refused": 100, "with_retry_after": 100, "lost": 0, "other": 0}
+    part = {"refused_p99_ms": 4.0, "p50_ms": 60.0, "p99_ms": 70.0, "max_ms": 80.0}
+    figures = {"goodput": 95.0, "sent": 200, "ok": 100, "refused": 100, "with_retry_after": 100,
+               "lost": 0, "other": 0}  # fmt: skip
     part |= {key: value for key, value in changed.items() if key in part}
     figures |= {key: value for key, value in changed.items() if key in figures}
     return {**figures, "rate": 200.0, "parts": {"classify": part}}
@@ -299,6 +300,16 @@ def test_an_overload_that_is_not(changed, which):
     assert missed == [which]
 
 
+def test_rounds_are_judged_by_their_mean_goodput_and_their_worst_latencies():
+    rounds = [step(goodput=100.0), step(goodput=90.0, p99_ms=None, refused_p99_ms=9.0, other=2)]
+    found = together(rounds, "classify")
+    assert (found["goodput"], found["refused"], found["other"]) == (95.0, 200, 2)
+    assert found["parts"]["classify"]["p99_ms"] == 70.0
+    assert found["parts"]["classify"]["refused_p99_ms"] == 9.0
+    nobody = together([step(refused_p99_ms=None)] * 2, "classify")
+    assert nobody["parts"]["classify"]["refused_p99_ms"] is None
+
+
 def test_nothing_is_known_of_refusals_where_none_was():
     found = judge(
         step(refused=0, with_retry_after=0, refused_p99_ms=None),
@@ -307,8 +318,7 @@ def test_nothing_is_known_of_refusals_where_none_was():
     assert [verdict["reached"] for verdict in found["verdicts"]] == [True, None, None, True, True]
 
 
-def test_the_sooner_limit_of_a_queue_bounds_the_latency():
+def test_a_queue_s_limit_of_time_bounds_the_latency_or_else_its_rows():
     common = {"most_goodput": 200.0, "objective_ms": 50.0}
     assert queue_bound_ms(max_queue_ms=25, max_queue_rows=1024, **common) == 75
-    assert queue_bound_ms(max_queue_ms=10_000, max_queue_rows=100, **common) == 550
     assert queue_bound_ms(max_queue_ms=0, max_queue_rows=100, **common) == 550

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     for one in (run, own_):
         one.add_argument("--step-s", type=float, default=10.0)
         one.add_argument("--quick-s", type=float, default=2.0)
-        one.add_argument("--overload-s", type=float, default=15.0)
+        one.add_argument("--overload-s", type=float, default=5.0)
         one.add_argument("--repeats", type=int, default=3)
         one.add_argument("--only", nargs="*", default=[], help="endpoints, and mix")
         one.add_argument("--objective", type=_objective, action="append", default=[],

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 FACTOR = 2.0
 LEAST_GOODPUT = 0.9
-"""Of the most that was answered per second at any rate."""
+"""Of what is answered per second at the rate at which most is; measured in turns with it."""
 REFUSAL_MS = 20.0
+
+
+def together(steps: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Several steps at one rate as one: counts added up, the mean goodput, the worst latencies."""
+    parts = [step["parts"][name] for step in steps]
+    return {
+        "rate": steps[0]["rate"],
+        "rounds": len(steps),
+        "goodput": float(np.mean([step["goodput"] for step in steps])),
+        **{key: sum(step[key] for step in steps) for key in _COUNTS},
+        "parts": {name: {key: _worst([part[key] for part in parts]) for key in _LATENCIES}},
+    }
+
+
+_COUNTS = ("sent", "ok", "refused", "with_retry_after", "other", "lost")
+_LATENCIES = ("p50_ms", "p99_ms", "max_ms", "refused_p99_ms")
+
+
+def _worst(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def judge(
     step: dict[str, Any], name: str, *, most_goodput: float, bound_ms: float
 ) -> dict[str, Any]:
-    """A step at twice the sustainable rate, held against what is promised of it.
+    """Steps at twice the sustainable rate, held against what is promised of them.
 
     Args:
-        step: its figures.
+        step: their figures, as `together`.
         name: the endpoint's.
-        most_goodput: the most good answers per second of any step.
+        most_goodput: the most good answers per second at any rate.
         bound_ms: the longest that what is accepted may take at p99: the limit of the queue and the
             objective, which holds without one.
 
@@ -57,7 +80,8 @@ def _ms(value: float | None) -> str:
 def queue_bound_ms(
     *, max_queue_ms: float, max_queue_rows: int, most_goodput: float, objective_ms: float
 ) -> float:
-    """How long what is accepted may take: the sooner of the queue's limits, and the objective."""
-    by_rows_ms = 1000 * max_queue_rows / most_goodput
-    waiting_ms = min(max_queue_ms, by_rows_ms) if max_queue_ms else by_rows_ms
-    return waiting_ms + objective_ms
+    """How long what is accepted may take: the queue's limit, and the objective.
+
+    A queue without a limit of time has one of rows, which leave it as fast as most are answered.
+    """
+    return (max_queue_ms or 1000 * max_queue_rows / most_goodput) + objective_ms

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
 from tests.bench.load import observe
-from tests.bench.load.capacity import RANDOM, Plan, compare_with_queue, measure, overload
+from tests.bench.load.capacity import RANDOM, Bounded, Plan, compare_with_queue, measure, overload
 from tests.bench.load.costs import ROUNDS, ROWS, cost_of
 from tests.bench.load.step import Place
 from tests.bench.load.targets import find_targets
@@ -37,26 +38,25 @@ def measure_own(
 ) -> dict[str, Any]:
     """The whole report of `make capacity`, as plain values.
 
-    The overload is measured twice: of the service as it comes, and of one whose queue is bounded
-    by the objective (`TRIPTYCH_MAX_QUEUE_MS`).
+    The overload is measured of the service as it comes, and of another whose queue is bounded by
+    the objective (`TRIPTYCH_MAX_QUEUE_MS`); each is idle while the other is loaded.
     """
-    with serving(store, cores={cores.server}) as server:
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(store, cores={cores.server}))
         place = place_of(server, cores)
         models = observe.models(place.host, place.port)
         targets = find_targets(models, objectives_ms)
         found = measure(place, targets, plan, lambda: others_cpu_s(server.cpu_s()))
         defaults = limits(Settings())
-        steps = overload(place, targets, found["endpoints"], plan, defaults)
-        beyond = [{"title": "as it comes", "settings": defaults, "steps": steps}]
-    tight = {
-        **defaults,
-        "max_queue_ms": tight_ms(target.objective_ms for target in targets.values()),
-    }
-    bounded = {"TRIPTYCH_MAX_QUEUE_MS": f"{tight['max_queue_ms']:g}"}
-    with serving(store, cores={cores.server}, settings=bounded) as server:
-        steps = overload(place_of(server, cores), targets, found["endpoints"], plan, tight)
-    beyond.append({"title": f"TRIPTYCH_MAX_QUEUE_MS={tight['max_queue_ms']:g}",
-                   "settings": tight, "steps": steps})  # fmt: skip
+        queue_ms = tight_ms(target.objective_ms for target in targets.values())
+        asked = {"TRIPTYCH_MAX_QUEUE_MS": f"{queue_ms:g}"}
+        tight = stack.enter_context(serving(store, cores={cores.server}, settings=asked))
+        services = [
+            Bounded("as it comes", place, defaults),
+            Bounded(f"TRIPTYCH_MAX_QUEUE_MS={queue_ms:g}", place_of(tight, cores),
+                    {**defaults, "max_queue_ms": queue_ms}),
+        ]  # fmt: skip
+        beyond = overload(services, targets, found["endpoints"], plan)
     costs = [_cost(store, model, found["seen"], cores, cost_rounds) for model in models]
     return {
         "machine": describe_machine(),

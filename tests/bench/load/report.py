@@ -124,6 +124,12 @@ _COST = (
     "Time of a run = a + b x rows, by ordinary least squares. Crosses are what the service's own "
     "metrics say under load: mean time against mean rows of its runs."
 )
+_OVERLOAD = (
+    "Each endpoint alone at twice its highest rate, in turns with the rate at which most was "
+    "answered, on the same machine: goodput is the mean of the rounds beside the mean of those, "
+    "latencies are those of the worst round. What is accepted may take as long as the queue's "
+    "limit ({limit_s:g} s) and the objective."
+)
 _ADVICE = (
     f"Replicas of one core = ceil(rate / ({UTILISATION:g} x highest rate)): three tenths of each "
     "are left for bursts, for a replica that fails, and for a rollout. For another rate, objective "
@@ -162,6 +168,10 @@ def where(report: Report) -> str:
     )
 
 
+def _overload(beyond: Report) -> str:
+    return _OVERLOAD.format(limit_s=beyond["settings"]["max_queue_ms"] / 1000)
+
+
 def brief(report: Report) -> str:
     """What the README says: the highest rates, and whether an overload is stood."""
     parts = [markdown_table(*highest(report))]
@@ -188,7 +198,7 @@ def markdown(report: Report) -> str:
         parts += [f"## Queueing: {one['endpoint']}", _QUEUE.format(**one),
                   markdown_table(*queueing(one))]  # fmt: skip
     for beyond in report["overload"]:
-        parts += [f"## Twice the sustainable rate, {beyond['title']}",
+        parts += [f"## Twice the sustainable rate, {beyond['title']}", _overload(beyond),
                   markdown_table(*overload(beyond))]  # fmt: skip
     parts += ["## Every step", markdown_table(*points(report))]
     return "\n\n".join(parts) + "\n"
@@ -217,6 +227,7 @@ def page(report: Report) -> str:
         made.table(*queueing(one))
     for beyond in report["overload"]:
         made.heading(f"Twice the sustainable rate, {beyond['title']}")
+        made.text(_overload(beyond))
         made.table(*overload(beyond))
     made.heading("Every step")
     made.table(*points(report))
