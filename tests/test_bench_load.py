@@ -280,7 +280,7 @@ def step(**changed):
 def test_an_overload_that_is_stood():
     found = judge(step(), "classify", most_goodput=100.0, bound_ms=75.0)
     assert [verdict["reached"] for verdict in found["verdicts"]] == [True] * 5
-    assert found["verdicts"][0]["measured"] == "95.0%"
+    assert found["verdicts"][0]["measured"] == "95.0% of 100.0/s"
 
 
 @pytest.mark.parametrize(

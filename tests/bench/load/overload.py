@@ -51,7 +51,8 @@ def judge(
     most = max(most_goodput, step["goodput"])
     share = step["goodput"] / most if most else 0.0
     verdicts = [
-        _verdict("goodput of the most", "at least", f"{LEAST_GOODPUT:.0%}", f"{share:.1%}",
+        _verdict("goodput of the most", "at least", f"{LEAST_GOODPUT:.0%}",
+                 f"{share:.1%} of {most:,.1f}/s",
                  reached=share >= LEAST_GOODPUT),
         _verdict("refusals that say when to come again", "all", str(step["refused"]),
                  str(step["with_retry_after"]),
