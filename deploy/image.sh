@@ -10,7 +10,6 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/container_tool.sh"
 
-DEBIAN=bookworm
 PYTHON_VERSION=3.11
 
 # Every manylinux tag that Debian 12's glibc, 2.36, can run.
@@ -30,35 +29,6 @@ fetch_wheels() {
         --only-binary=:all: --implementation=cp --python-version=$PYTHON_VERSION \
         $(platforms) --requirement $REQUIREMENTS --requirement deploy/requirements-sbom.txt
     echo "image.sh: $(find deploy/wheels -name '*.whl' | wc -l) wheels in deploy/wheels"
-}
-
-debian_mirror() {
-    # shellcheck disable=SC2016  # apt's own placeholders
-    apt-get indextargets --format '$(SITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v codename=$DEBIAN '$2 == codename && $3 == "main" { print $1; exit }'
-}
-
-# Debian with Python, less what no server reads: documents, translations, package lists.
-make_debian_base() {
-    local name=$1 folder mirror container
-    command -v debootstrap > /dev/null || fail "BASE=debootstrap needs debootstrap"
-    [ "$(id -u)" = 0 ] || fail "BASE=debootstrap needs root: debootstrap makes device nodes"
-    mirror=$(debian_mirror)
-    [ -n "$mirror" ] || fail "apt is set up with no mirror of Debian $DEBIAN"
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' RETURN
-    debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
-        $DEBIAN "$folder" "$mirror" > "$folder.log" 2>&1 || fail "debootstrap failed: $folder.log"
-    rm -rf "$folder.log" "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* \
-        "$folder"/var/log/* "$folder"/usr/share/{doc,info,locale,man}/*
-    if [ "$TOOL" = buildah ]; then
-        container=$(buildah from scratch)
-        buildah copy --quiet "$container" "$folder" / > /dev/null
-        buildah config --cmd python3 "$container"
-        buildah commit --quiet --rm "$container" "$name" > /dev/null
-    else
-        tar -C "$folder" -c . | "$TOOL" import - "$name" > /dev/null
-    fi
 }
 
 # Copy a file out of the image.
@@ -81,11 +51,8 @@ arguments=(--file deploy/Containerfile --tag "$IMAGE" --build-arg "VERSION=$VERS
 
 if [ "${BASE:-}" = debootstrap ]; then
     WHEELS=${WHEELS:-1}
-    BASE=localhost/triptych-base:$DEBIAN
-    if ! "$TOOL" inspect --type image "$BASE" > /dev/null 2>&1; then
-        echo "image.sh: making $BASE"
-        make_debian_base "$BASE"
-    fi
+    BASE=localhost/triptych-base:bookworm
+    CONTAINER_TOOL=$TOOL deploy/debian_base.sh "$BASE"
 fi
 [ "${WHEELS:-0}" = 0 ] || fetch_wheels
 [ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")

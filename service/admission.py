@@ -14,6 +14,9 @@ from service.errors import OverloadedError, TooLargeError
 _KEPT = 0.9
 """Share of what was seen that still counts after another run: about ten runs are remembered."""
 
+_CAUTION = 1.05
+"""What is expected, more than the pace says: it changes meanwhile, and a limit is a promise."""
+
 
 class Admission:
     """The bounds of one queue, and its pace.
@@ -57,7 +60,7 @@ class Admission:
         if ahead == 0:
             self._busy = False  # what passed since rows were last answered is nobody's time
             return
-        wait_s = (ahead + running) * self.row_s
+        wait_s = _CAUTION * (ahead + running) * self.row_s
         if 0 < self._max_wait_s < wait_s:
             raise OverloadedError(
                 f"{ahead + running} {self._noun} are ahead, which will take about {wait_s:.2f} s; "

@@ -12,6 +12,9 @@ _COLLECT_AFTER = 10_000
 """Objects that can refer to others, more than were let go since the last look for cycles. Python's
 700 are what twenty waiting requests hold; with a thousand of them the collector went through all
 again and again, and held the event loop for up to 60 ms. Requests leave next to no cycles."""
+_COLLECT_OLD_AFTER = 1_000
+"""Such looks, before what they left is looked at too. With a thousand requests waiting that takes
+30 ms, and Python's 10 looks pass in a second; what few cycles are among it can wait for minutes."""
 
 
 def bound_arenas() -> None:
@@ -29,7 +32,7 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+    gc.set_threshold(_COLLECT_AFTER, _COLLECT_OLD_AFTER)
     trim = libc.find("malloc_trim")
     if trim is not None:
         trim(0)

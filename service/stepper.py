@@ -26,7 +26,7 @@ from service.cache import Cache
 from service.errors import NotReadyError
 from service.libc import give_way
 from service.metrics import ModelMetrics
-from service.reading import Reader
+from service.reading import Reader, Readers
 from service.sequences import FinishReason, Prompt, Stream, Token, Written
 from service.telemetry.trail import TRAIL
 
@@ -75,8 +75,6 @@ class Stepper:
         cache: Cache | None = None,
         digest: str = "",
     ) -> None:
-        self._graph = graph
-        self._state_width = state_width
         self._metrics = metrics
         self._max_batch_rows = max_batch_rows
         self._admission = Admission(max_queue_rows, max_queue_s, noun="sequences", kept=_PACE_KEPT)
@@ -90,7 +88,7 @@ class Stepper:
         self._closing = False
         self._cancel_seen = False
         self._waiting: list[Stream] = []  # the most urgent first
-        self._reading: list[Reader] = []
+        self._readers = Readers(graph, state_width=state_width, on_run=self._count_run)
         self._block = Block(
             graph, state_width=state_width, vocabulary=vocabulary, capacity=max_batch_rows
         )
@@ -151,12 +149,12 @@ class Stepper:
 
     def _turn(self) -> None:
         open_ = True
-        while open_ or self._waiting or self._reading or self._block.rows:
+        while open_ or self._waiting or self._readers or self._block.rows:
             open_ = self._let_in(open_)
             if self._cancel_seen:
                 self._drop_cancelled()
             try:
-                if self._reading:
+                if self._readers:
                     self._read_prompts()
                 if self._block.rows:
                     self._step()
@@ -169,7 +167,7 @@ class Stepper:
 
     def _let_in(self, open_: bool) -> bool:
         """Take what has arrived; sleep while there is nothing to do."""
-        idle = not (self._waiting or self._reading or self._block.rows)
+        idle = not (self._waiting or self._readers or self._block.rows)
         while open_ and (idle or not self._arrivals.empty()):
             stream = self._arrivals.get()
             idle = False
@@ -177,7 +175,7 @@ class Stepper:
                 open_ = False
             else:
                 insort_right(self._waiting, stream, key=lambda waiting: waiting.prompt.priority)
-        free = self._max_batch_rows - len(self._reading) - len(self._block.rows)
+        free = self._max_batch_rows - len(self._readers) - len(self._block.rows)
         few = free < min(len(self._waiting), _GATHER_SHARE * self._max_batch_rows)
         self._gathering = few and self._since_joined < _GATHER_STEPS
         if not self._waiting or self._gathering:
@@ -186,10 +184,10 @@ class Stepper:
         for stream in self._waiting[:free]:
             self._taken += 1
             stream.queue_s = time.perf_counter() - stream.submitted_s
-            stream.together = 1 + len(self._reading) + len(self._block.rows)
+            stream.together = 1 + len(self._readers) + len(self._block.rows)
             self._metrics.queue_seconds.observe(stream.queue_s)
             _call(stream.loop, self._tell_taken)
-            self._reading.append(Reader(stream, self._state_width))
+            self._readers.add(stream)
         del self._waiting[:free]
         return open_
 
@@ -205,45 +203,23 @@ class Stepper:
             self._waiting.remove(stream)
             self._taken += 1
             _call(stream.loop, self._tell_taken)
-        self._reading = [reader for reader in self._reading if not reader.stream.cancelled]
+        self._readers.drop_cancelled()
         rows = self._block.rows
         self._block.leave([place for place, row in enumerate(rows) if row.stream.cancelled])
 
     def _read_prompts(self) -> None:
-        """Read prompts chunk by chunk; those whose next chunk is as long are read together."""
-        positions = 0
-        while self._reading and positions < _PREFILL_POSITIONS:
-            chunk = self._reading[0].next_chunk()
-            readers = [reader for reader in self._reading if reader.next_chunk() == chunk]
+        for whole, failed in self._readers.read(_PREFILL_POSITIONS):
+            self._events += [(stream, [], error) for stream, error in failed]
             try:
-                self._read_chunk(readers, chunk)
-            except Exception:
-                # One poisonous prompt must not fail its neighbours: read each alone.
-                for reader in readers:
-                    try:
-                        self._read_chunk([reader], chunk)
-                    except Exception as error:
-                        self._events.append((reader.stream, [], error))
-                        self._reading.remove(reader)
-            positions += chunk
-            self._reading = [reader for reader in self._reading if not reader.whole]
+                self._begin(whole)
+            except Exception as error:
+                streams = [reader.stream for reader, _ in whole]
+                rows = self._block.rows
+                self._block.leave([at for at, row in enumerate(rows) if row.stream in streams])
+                self._events += [(stream, [], error) for stream in streams]
 
-    def _read_chunk(self, readers: list[Reader], chunk: int) -> None:
-        token_NT = np.array([reader.tokens(chunk) for reader in readers], dtype=np.int64)
-        start_s = time.perf_counter()
-        logits_NTV, state_NS = self._graph.run(
-            token_NT, np.stack([reader.state_S for reader in readers])
-        )
-        self._count_run(len(readers), start_s)
-        for reader, logits_TV, state_S in zip(readers, logits_NTV, state_NS, strict=True):
-            reader.advance(logits_TV, state_S)
-        self._begin(
-            [(it, logits_TV[-1]) for it, logits_TV in zip(readers, logits_NTV, strict=True)]
-        )
-
-    def _begin(self, read: list[tuple[Reader, NDArray[np.float32]]]) -> None:
+    def _begin(self, whole: list[tuple[Reader, NDArray[np.float32]]]) -> None:
         """Draw the first token of those whose prompt is read, and let them join."""
-        whole = [(reader, logits_V) for reader, logits_V in read if reader.whole]
         for reader, _ in whole:
             if reader.stream.prompt.max_tokens == 0:
                 self._events.append((reader.stream, [], "length"))
@@ -276,9 +252,8 @@ class Stepper:
                     self._events.append((row.stream, row.take(), None))
 
     def _fail_all(self, error: Exception) -> None:
-        readers, self._reading = self._reading, []
         rows = self._block.leave(list(range(len(self._block.rows))))
-        for stream in [it.stream for it in readers] + [row.stream for row in rows]:
+        for stream in self._readers.give_up() + [row.stream for row in rows]:
             self._events.append((stream, [], error))
 
     def _end(self, ended: list[Ended]) -> None:

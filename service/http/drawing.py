@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, TooLargeError
 from service.feedback import Observation, Row
 from service.http.openapi import BYTES, JSON, PRIORITY, TIMEOUT, Operation
 from service.images import FEATURES, image_features
@@ -69,6 +70,17 @@ class SampleRequest(msgspec.Struct, forbid_unknown_fields=True):
     seed_to: Seed | None = None
     columns: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
 
+    def check_walk(self, count: int) -> None:
+        """Raise InvalidInputError if `count` pictures cannot lead from `seed` to `seed_to`."""
+        if self.seed_to is None:
+            return
+        if self.seed is None:
+            raise InvalidInputError("seed_to needs a seed to start from", field="seed")
+        if count < 2:
+            raise InvalidInputError(
+                f"n must be at least 2 to lead from seed to seed_to, not {count}", field="n"
+            )
+
 
 class GenerationRequest(msgspec.Struct, forbid_unknown_fields=True):
     """OpenAI's image request, and `seed`; the prompt names the class.
@@ -111,6 +123,26 @@ class GenerationRequest(msgspec.Struct, forbid_unknown_fields=True):
             raise InvalidInputError(
                 "stream must be false: a picture is drawn at once", field="stream"
             )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InvalidInputError unless `size` is the model's own."""
+        if self.size not in (None, "auto", f"{width}x{height}"):
+            raise InvalidInputError(
+                f"size must be {width}x{height}, the size that this model draws", field="size"
+            )
+
+
+def check_pictures(count: int, limit: int) -> None:
+    """Raise TooLargeError for more than `limit` pictures."""
+    if count > limit:
+        raise TooLargeError(f"n is {count} pictures; the limit is {limit}", field="n")
+
+
+def columns_of(images: int, labels: int) -> int:
+    """Of a sheet: one column per class asked for when they fill whole rows, else near a square."""
+    if 1 < labels < images and images % labels == 0:
+        return labels
+    return max(1, round(math.sqrt(images)))
 
 
 TAG = "Pictures"

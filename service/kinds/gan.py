@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +17,7 @@ from starlette.routing import Route
 from service.batcher import Answer
 from service.chance import fresh_seed
 from service.contract import Manifest
-from service.errors import InvalidInputError, TooLargeError
+from service.errors import InvalidInputError
 from service.http.answers import error_answer, json_answer
 from service.http.bodies import convert, read_json
 from service.http.drawing import (
@@ -30,6 +28,8 @@ from service.http.drawing import (
     Generation,
     GenerationRequest,
     SampleRequest,
+    check_pictures,
+    columns_of,
     observed,
 )
 from service.http.exchange import (
@@ -42,6 +42,7 @@ from service.http.exchange import (
 )
 from service.images import encode_base64, encode_png, tile
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
+from service.labels import Labels
 from service.loading import LoadedModel
 from service.metrics import RequestMeter
 from service.noise import arc, normal
@@ -65,7 +66,7 @@ class Gan(Kind):
 
     def __init__(self, model: LoadedModel, bench: Bench) -> None:
         super().__init__(model, bench)
-        self.labels = model.manifest.labels
+        self.labels = Labels(model.manifest.labels)
         (self._noise_width,) = fixed_axes(model.manifest.input("noise"), 1)
         self.size = fixed_axes(model.manifest.output("image"), 1, 2)
 
@@ -112,41 +113,6 @@ class Gan(Kind):
             inputs, ("image",), timeout_s=deadline_s, priority=priority, admitted=True
         )
 
-    def indices(self, labels: Sequence[str], n: int | None) -> list[int]:
-        """Class indices of n pictures that go through `labels` in turn."""
-        index_of = {label.lower(): index for index, label in enumerate(self.labels)}
-        chosen: list[int] = []
-        for position, label in enumerate(labels):
-            index = index_of.get(label.lower())
-            if index is None:
-                raise InvalidInputError(
-                    f"there is no class {label!r}; there is {', '.join(self.labels)}",
-                    field=f"labels[{position}]",
-                )
-            chosen.append(index)
-        chosen = chosen or list(range(len(self.labels)))
-        count = len(chosen) if n is None else n
-        return [chosen[position % len(chosen)] for position in range(count)]
-
-    def index_in_prompt(self, prompt: str) -> int:
-        """The one class whose name occurs in the prompt as a word, singular or plural.
-
-        In "a lenten rose" the class is `lenten rose`, not `rose`: longer names come first.
-        """
-        found: list[int] = []
-        for index in sorted(range(len(self.labels)), key=lambda index: -len(self.labels[index])):
-            word = rf"\b{re.escape(self.labels[index])}s?\b"
-            prompt, times = re.subn(word, "|", prompt, flags=re.IGNORECASE)
-            if times:
-                found.append(index)
-        if len(found) != 1:
-            what = "no class" if not found else "more than one class"
-            raise InvalidInputError(
-                f"the prompt names {what}; it must name one of {', '.join(self.labels)}",
-                field="prompt",
-            )
-        return found[0]
-
     def gallery(self, image_NHWC: NDArray[np.uint8], classes: list[int], seed: int) -> Gallery:
         """Pictures with their classes, each a PNG in base64."""
         return {
@@ -155,7 +121,7 @@ class Gan(Kind):
             "seed": seed,
             "images": [
                 {
-                    "label": self.labels[index],
+                    "label": self.labels.names[index],
                     "index": index,
                     "b64_json": encode_base64(encode_png(image_HWC)),
                 }
@@ -175,7 +141,7 @@ class Gan(Kind):
         """Offer an answered request to the feedback."""
         image_NHWC = answer.outputs["image"]
         runtime.feedback.offer(
-            meter, self.manifest, observed, self.labels, classes, seed, image_NHWC, prompt
+            meter, self.manifest, observed, self.labels.names, classes, seed, image_NHWC, prompt
         )
 
     @classmethod
@@ -193,9 +159,9 @@ class Gan(Kind):
             as_json = _wants_json(request)
             with runtime.registry.lease(cls, asked.model) as gan:
                 meter.model = gan.manifest.name
-                _check_count(asked.n or len(asked.labels), settings.max_images)
-                classes = gan.indices(asked.labels, asked.n)
-                _check_walk(asked, len(classes))
+                check_pictures(asked.n or len(asked.labels), settings.max_images)
+                classes = gan.labels.indices(asked.labels, asked.n)
+                asked.check_walk(len(classes))
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
                     answer = await gan.draw(
@@ -220,7 +186,7 @@ class Gan(Kind):
                     if len(image_NHWC) == 1:
                         sheet = image_NHWC[0]
                     else:
-                        columns = asked.columns or _columns(len(image_NHWC), len(asked.labels))
+                        columns = asked.columns or columns_of(len(image_NHWC), len(asked.labels))
                         sheet = tile(image_NHWC, columns=columns)
                     png = await encode(gan, len(classes), lambda: encode_png(sheet))
                 return Response(png, media_type=PNG, headers=headers)
@@ -232,9 +198,9 @@ class Gan(Kind):
             with runtime.registry.lease(cls, asked.model) as gan:
                 meter.model = gan.manifest.name
                 count = 1 if asked.n is None else asked.n
-                _check_count(count, settings.max_images)
-                _check_size(asked.size, gan.size)
-                classes = [gan.index_in_prompt(asked.prompt)] * count
+                check_pictures(count, settings.max_images)
+                asked.check_size(*gan.size)
+                classes = [gan.labels.index_in_prompt(asked.prompt)] * count
                 seed = fresh_seed() if asked.seed is None else asked.seed
                 async with abandoned_on_disconnect(request):
                     answer = await gan.draw(classes, seed, deadline_s=deadline_s, priority=priority)
@@ -276,10 +242,10 @@ class Gan(Kind):
             try:
                 asking = caller(runtime.settings)
                 asked = convert({"labels": labels, "n": n, "seed": seed}, SampleRequest)
-                _check_count(asked.n or len(labels), runtime.settings.max_images)
+                check_pictures(asked.n or len(labels), runtime.settings.max_images)
                 with runtime.registry.lease(cls, model or None) as gan:
                     meter.model = gan.manifest.name
-                    classes = gan.indices(labels, asked.n)
+                    classes = gan.labels.indices(labels, asked.n)
                     used = fresh_seed() if asked.seed is None else asked.seed
                     answer = await gan.draw(
                         classes, used, deadline_s=asking.timeout_s, priority=asking.priority
@@ -311,34 +277,3 @@ def _wants_json(request: Request) -> bool:
     raise InvalidInputError(
         f"accept must allow image/png or application/json, not {accept!r}", field="accept"
     )
-
-
-def _columns(images: int, labels: int) -> int:
-    """One column per class asked for when they fill whole rows, else near a square."""
-    if 1 < labels < images and images % labels == 0:
-        return labels
-    return max(1, round(math.sqrt(images)))
-
-
-def _check_count(count: int, limit: int) -> None:
-    if count > limit:
-        raise TooLargeError(f"n is {count} pictures; the limit is {limit}", field="n")
-
-
-def _check_walk(asked: SampleRequest, count: int) -> None:
-    if asked.seed_to is None:
-        return
-    if asked.seed is None:
-        raise InvalidInputError("seed_to needs a seed to start from", field="seed")
-    if count < 2:
-        raise InvalidInputError(
-            f"n must be at least 2 to lead from seed to seed_to, not {count}", field="n"
-        )
-
-
-def _check_size(size: str | None, native: tuple[int, ...]) -> None:
-    height, width = native
-    if size not in (None, "auto", f"{width}x{height}"):
-        raise InvalidInputError(
-            f"size must be {width}x{height}, the size that this model draws", field="size"
-        )

@@ -32,13 +32,7 @@ from service.http.exchange import (
     timeout_s,
 )
 from service.http.texts import COMPLETIONS, DETOKENIZE, TOKENIZE, TOKENIZER_INFO, WEBSOCKET
-from service.http.tokens import (
-    DetokenizeRequest,
-    TokenizeRequest,
-    detokenize,
-    tokenize,
-    tokenizer_info,
-)
+from service.http.tokenizing import tokenizer_routes
 from service.http.websocket import converse
 from service.http.writing import Completion
 from service.kinds.base import Bench, Kind, check_count, fixed_axes
@@ -57,8 +51,6 @@ if TYPE_CHECKING:
 _SHOWN_CHARS = 256  # of a prompt, to who compares versions
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
-_tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
-_detokenize_decoder = msgspec.json.Decoder(DetokenizeRequest)
 
 
 class Continuation(TypedDict):
@@ -219,47 +211,13 @@ class Lstm(Kind):
         async def without_websocket(_: Request, __: RequestMeter) -> Response:
             raise UpgradeRequiredError("open a WebSocket here, or post to /v1/completions")
 
-        async def encode(request: Request, meter: RequestMeter) -> Response:
-            asked = await read_json(request, _tokenize_decoder, max_bytes=max_bytes)
-            with runtime.registry.lease(cls, asked.model) as lstm:
-                meter.model = lstm.manifest.name
-                # On a thread: a body may hold millions of characters.
-                tokens = await asyncio.get_running_loop().run_in_executor(
-                    runtime.decoders,
-                    lambda: tokenize(
-                        asked,
-                        lstm.manifest,
-                        lstm.vocabulary,
-                        max_chars=settings.max_prompt_chars,
-                    ),
-                )
-                return json_answer(tokens)
-
-        async def decode(request: Request, meter: RequestMeter) -> Response:
-            asked = await read_json(request, _detokenize_decoder, max_bytes=max_bytes)
-            with runtime.registry.lease(cls, asked.model) as lstm:
-                meter.model = lstm.manifest.name
-                text = await asyncio.get_running_loop().run_in_executor(
-                    runtime.decoders, detokenize, asked, lstm.manifest, lstm.vocabulary
-                )
-                return json_answer(text)
-
-        async def describe(request: Request, meter: RequestMeter) -> Response:
-            with runtime.registry.lease(cls, request.query_params.get("model")) as lstm:
-                meter.model = lstm.manifest.name
-                return json_answer(tokenizer_info(lstm.manifest, lstm.vocabulary))
-
-        tokens, text = framed("tokenize", encode), framed("tokenize", decode)
         return [
             Route("/v1/completions", framed("completions", completions), methods=["POST"]),
             WebSocketRoute("/v1/completions/stream", over_websocket),
             Route("/v1/completions/stream", framed("websocket", without_websocket)),
-            Route("/v1/tokenize", tokens, methods=["POST"]),
-            Route("/v1/detokenize", text, methods=["POST"]),
-            # vLLM's own names, which evaluation harnesses look for.
-            Route("/tokenize", tokens, methods=["POST"]),
-            Route("/detokenize", text, methods=["POST"]),
-            Route("/tokenizer_info", framed("tokenize", describe)),
+            *tokenizer_routes(
+                lambda name: runtime.registry.lease(cls, name), runtime.decoders, settings
+            ),
         ]
 
     @classmethod

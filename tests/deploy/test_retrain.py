@@ -31,9 +31,9 @@ CONTAINERFILE = (DEPLOY / "Containerfile.train").read_text()
 WORKFLOW = DEPLOY / "ci" / "retrain.yaml"
 
 
-@pytest.fixture(scope="module")
-def resources() -> list[Resource]:
-    return render("retrain")
+@pytest.fixture(scope="module", params=["retrain", "retrain-s3"])
+def resources(request: pytest.FixtureRequest) -> list[Resource]:
+    return render(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,9 @@ def test_one_at_a_time_and_not_again_what_was_refused(
     assert job["backoffLimit"] > 0
 
 
-def test_its_command_line_is_one(resources: list[Resource], container: Any) -> None:
-    (source,) = container["envFrom"]
+def test_its_command_line_is_one(resources: list[Resource], job: Any, container: Any) -> None:
     config = only(resources, "ConfigMap")
-    assert source["configMapRef"]["name"] == config["metadata"]["name"]
+    assert container["envFrom"][0]["configMapRef"]["name"] == config["metadata"]["name"]
     words = [
         re.sub(r"\$\((\w+)\)", lambda found: config["data"][found[1]], word)
         for word in container["args"]
@@ -101,22 +100,34 @@ def test_its_command_line_is_one(resources: list[Resource], container: Any) -> N
     asked = build_parser(**nothing).parse_args(words)
     assert asked.step == "run"
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
-    assert not mounts[str(asked.store)].get("readOnly")
+    volumes = {mount["name"] for mount in mounts.values()}
+    assert volumes == {volume["name"] for volume in job["template"]["spec"]["volumes"]}
     assert str(asked.runs) in mounts
+    assert str(asked.store).startswith("s3://") or not mounts[str(asked.store)].get("readOnly")
     for path in (asked.data, asked.new_data):
-        assert any(path.startswith(f"{mount}/") for mount in mounts)
+        assert path.startswith("s3://") or any(path.startswith(f"{one}/") for one in mounts)
 
 
-def test_it_publishes_where_the_service_reads(job: Any) -> None:
-    claims = {
+def claims(pod: Any) -> dict[str, str]:
+    return {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
-        for pod in (job["template"]["spec"], pod_spec(render_overlay("volume-store")))
         for volume in pod["volumes"]
         if "persistentVolumeClaim" in volume
     }
-    served = pod_spec(render_overlay("volume-store"))["volumes"]
-    (read,) = (one["persistentVolumeClaim"] for one in served if one["name"] == "models")
-    assert claims["models"] == read["claimName"]
+
+
+def test_it_publishes_where_the_service_reads(resources: list[Resource], job: Any) -> None:
+    pod, config = job["template"]["spec"], only(resources, "ConfigMap")["data"]
+    if "models" in claims(pod):
+        read = pod_spec(render_overlay("volume-store"))
+        assert claims(pod)["models"] == claims(read)["models"]
+        return
+    service = render_overlay("s3-store")
+    reads = only(service, "ConfigMap")["data"]
+    assert (config["STORE"], config["AWS_REGION"]) == (reads["TRIPTYCH_STORE"], reads["AWS_REGION"])
+    read = pod_spec(service)
+    assert pod["serviceAccountName"] == read["serviceAccountName"]
+    assert pod["containers"][0]["envFrom"][1] == read["containers"][0]["envFrom"][1]
 
 
 def test_the_service_sends_it_no_requests(job: Any) -> None:

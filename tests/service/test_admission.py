@@ -28,21 +28,23 @@ def test_rows_bound_the_queue() -> None:
 
 def test_time_bounds_the_queue_and_says_when_to_come_again() -> None:
     admission = paced(0.01, max_wait_s=0.5)
-    admission.check(1, 49)
-    with pytest.raises(OverloadedError, match=r"80 rows .* about 0\.80 s; the limit is 0\.5 s") as (
+    admission.check(1, 47)
+    with pytest.raises(OverloadedError, match=r"48 rows .* about 0\.50 s"):
+        admission.check(1, 48)  # a twentieth more is expected than the pace says
+    with pytest.raises(OverloadedError, match=r"80 rows .* about 0\.84 s; the limit is 0\.5 s") as (
         caught
     ):
         admission.check(1, 80)
-    assert caught.value.retry_after_s == pytest.approx(0.3)
+    assert caught.value.retry_after_s == pytest.approx(0.34)
     admission.check_room(1, 80)  # was let in before it was decoded
     admission.check(900, 0)  # nobody is ahead: however large, it need not wait
 
 
 def test_what_runs_is_ahead_too() -> None:
     admission = paced(0.01, max_wait_s=0.5)
-    admission.check(1, 30, running=20)
-    with pytest.raises(OverloadedError, match=r"51 rows are ahead, .* about 0\.51 s"):
-        admission.check(1, 31, running=20)
+    admission.check(1, 27, running=20)
+    with pytest.raises(OverloadedError, match=r"48 rows are ahead, .* about 0\.50 s"):
+        admission.check(1, 28, running=20)
     admission.check(1, 0, running=900)  # else the lane would be idle after each such run
 
 
