@@ -85,7 +85,7 @@ def yard(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard
     folder = tmp_path_factory.mktemp("containers")
     environment = clean_environment(
         IMAGE=IMAGE, PYTHON=sys.executable, BENTOML_HOME=str(folder / "bentoml"),
-        CONTAINER_TOOL=tool,
+        CONTAINER_TOOL=tool, COLUMNS="1000",  # bentoml breaks the path that it prints
     )  # fmt: skip
     if tool == "buildah":
         info = ["buildah", "info", "--format", "{{.store.GraphDriverName}}"]
