@@ -18,10 +18,8 @@ def test_cycles_made_later_are_still_collected() -> None:
     try:
         memory.settle()
         assert gc.get_freeze_count() > 0
-        # A thousand waiting requests must not make the collector go through all of them for each
-        # few that come.
-        assert gc.get_threshold()[0] >= 10 * 700
-        assert gc.get_threshold()[1] >= 100 * 10
+        # The collector must not go through a thousand waiting requests for each few that come.
+        assert gc.get_threshold()[0] >= 100_000
         one, two = Node(), Node()
         one.other, two.other = two, one
         gone = weakref.ref(one)
