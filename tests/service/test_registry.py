@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,35 @@ async def test_a_swap_without_leases_closes_the_old_version(
         except NotReadyError:
             return
     pytest.fail("the old engine was not closed")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-gan", "shakespeare"])
+async def test_an_old_version_needs_no_collector_to_be_gone(
+    registry: Registry, store: Store, tmp_path: Path, name: str
+) -> None:
+    """The collector seldom looks, and a session is megabytes."""
+    await registry.open()
+    gc.collect()
+    gc.disable()
+    try:
+        parts = {
+            engine.manifest.name: [
+                weakref.ref(part)
+                for part in (engine, engine.batcher, getattr(engine, "stepper", engine))
+            ]
+            for engine in registry.engines()
+        }
+        publish_variant(store, name, "v2", tmp_path)
+        assert await registry.refresh(name)
+        for _ in range(100):
+            if not any(part() for part in parts[name]):
+                break
+            await asyncio.sleep(0.05)  # it is closed on a thread
+        assert {one: [part() is None for part in parts[one]] for one in parts} == {
+            one: [one == name] * 3 for one in parts
+        }
+    finally:
+        gc.enable()
 
 
 async def test_refreshing_the_same_version_changes_nothing(registry: Registry) -> None:
