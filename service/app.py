@@ -71,6 +71,9 @@ class _Service(bentoml.Service, Generic[T]):  # type: ignore[misc]
             sys.exit(f"triptych: {error}")
         _Worker.runtime = runtime
         endpoints = {f"/{name}": method.input_spec for name, method in self.apis.items()}
+        for method in self.apis.values():
+            # Else BentoML derives a JSON schema for each answer to learn its media type.
+            method.output_spec.media_type = method.output_spec.mime_type()
 
         def document() -> dict[str, Any]:
             return openapi.document(

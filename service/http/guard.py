@@ -88,6 +88,8 @@ class Guard:
             if refusal is None:
                 raise
             await error_answer(refusal)(scope, receive, send)
+        finally:
+            caller.task = None  # whose context has the caller: a cycle
 
     async def _check(self, request: Request, body: bytes) -> None:
         media = media_type(request)
