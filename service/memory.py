@@ -8,8 +8,8 @@ from service import libc
 
 _M_ARENA_MAX = -8  # mallopt's name for it, in glibc's malloc.h
 _ARENAS = 2
-_COLLECT_AFTER = 100_000
-"""New objects that can refer to others, until they are looked through for cycles: more than a
+_COLLECT_AFTER = 200_000
+"""New objects that can refer to others, until they are looked through for cycles: more than two
 thousand waiting requests hold. Python's 700 are what ten of them hold; the collector then went
 through all that wait again and again, and held the event loop for 20 to 60 ms each time. Requests
 leave no cycles: of 1,200 of each kind, good, bad and left, none was found."""

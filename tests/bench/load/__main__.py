@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
                          metavar="ENDPOINT=MS", help="the p99 asked for")  # fmt: skip
     run.add_argument("--out", type=Path, default=Path("reports"))
     own_.add_argument("--out", type=Path, default=Path("docs"))
+    own_.add_argument("--overload-again", action="store_true",
+                      help="the overload alone, at the rates of the report in --out")  # fmt: skip
     soak_ = commands.add_parser("soak", help="a mixed load for long")
     soak_.add_argument("--duration-s", type=float, default=1800.0)
     soak_.add_argument("--sample-s", type=float, default=10.0)
@@ -125,7 +127,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _capacity(options: argparse.Namespace) -> int:
     cores = own.Cores(options.server_core, options.client_core)
-    found = own.measure_own(options.store, cores, _plan(options), dict(options.objective))
+    asked = (options.store, cores, _plan(options), dict(options.objective))
+    if options.overload_again:
+        before = json.loads((options.out / "capacity.json").read_text())
+        found = own.overload_again(*asked, before)
+    else:
+        found = own.measure_own(*asked)
     report.write(found, options.out, "capacity")
     return 0
 

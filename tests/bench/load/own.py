@@ -13,7 +13,7 @@ from tests.bench.load import observe
 from tests.bench.load.capacity import RANDOM, Bounded, Plan, compare_with_queue, measure, overload
 from tests.bench.load.costs import ROUNDS, ROWS, cost_of
 from tests.bench.load.step import Place
-from tests.bench.load.targets import find_targets
+from tests.bench.load.targets import Target, find_targets
 from tests.bench.machine import describe_machine, others_cpu_s
 from tests.bench.process import Server
 from tests.bench.rounds import run_pinned
@@ -47,22 +47,13 @@ def measure_own(
         models = observe.models(place.host, place.port)
         targets = find_targets(models, objectives_ms)
         found = measure(place, targets, plan, lambda: others_cpu_s(server.cpu_s()))
-        defaults = limits(Settings())
-        queue_ms = tight_ms(target.objective_ms for target in targets.values())
-        asked = {"TRIPTYCH_MAX_QUEUE_MS": f"{queue_ms:g}"}
-        tight = stack.enter_context(serving(store, cores={cores.server}, settings=asked))
-        services = [
-            Bounded("as it comes", place, defaults),
-            Bounded(f"TRIPTYCH_MAX_QUEUE_MS={queue_ms:g}", place_of(tight, cores),
-                    {**defaults, "max_queue_ms": queue_ms}),
-        ]  # fmt: skip
-        beyond = overload(services, targets, found["endpoints"], plan)
+        beyond = _overload(stack, store, cores, place, targets, found["endpoints"], plan)
     costs = [_cost(store, model, found["seen"], cores, cost_rounds) for model in models]
     return {
         "machine": describe_machine(),
         "models": [model_line(model) for model in models],
         "service": "one worker on one core, the generator on another",
-        "settings": defaults,
+        "settings": limits(Settings()),
         "step_s": plan.step_s,
         "repeats": plan.effort.repeats,
         **found,
@@ -70,6 +61,44 @@ def measure_own(
         "costs": costs,
         "queueing": _queueing(found["endpoints"], costs),
     }
+
+
+def overload_again(
+    store: Path,
+    cores: Cores,
+    plan: Plan,
+    objectives_ms: Mapping[str, float],
+    report: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The report with its overload measured anew, at the rates that it has."""
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(store, cores={cores.server}))
+        place = place_of(server, cores)
+        targets = find_targets(observe.models(place.host, place.port), objectives_ms)
+        beyond = _overload(stack, store, cores, place, targets, report["endpoints"], plan)
+    return {**report, "overload": beyond}
+
+
+def _overload(
+    stack: ExitStack,
+    store: Path,
+    cores: Cores,
+    place: Place,
+    targets: Mapping[str, Target],
+    endpoints: list[dict[str, Any]],
+    plan: Plan,
+) -> list[dict[str, Any]]:
+    """Of the service at `place`, and of another that is started beside it."""
+    defaults = limits(Settings())
+    queue_ms = tight_ms(target.objective_ms for target in targets.values())
+    asked = {"TRIPTYCH_MAX_QUEUE_MS": f"{queue_ms:g}"}
+    tight = stack.enter_context(serving(store, cores={cores.server}, settings=asked))
+    services = [
+        Bounded("as it comes", place, defaults),
+        Bounded(f"TRIPTYCH_MAX_QUEUE_MS={queue_ms:g}", place_of(tight, cores),
+                {**defaults, "max_queue_ms": queue_ms}),
+    ]  # fmt: skip
+    return overload(services, targets, endpoints, plan)
 
 
 def place_of(server: Server, cores: Cores) -> Place:
