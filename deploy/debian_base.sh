@@ -26,18 +26,19 @@ mirror=$(debian_mirror)
 [ -n "$mirror" ] || fail "apt is set up with no mirror of Debian $DEBIAN"
 echo "debian_base.sh: making $name"
 folder=$(mktemp -d)
+tree=$folder/debian
 trap 'rm -rf "$folder"' EXIT
 debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
-    $DEBIAN "$folder/root" "$mirror" > "$folder/log" 2>&1 ||
+    $DEBIAN "$tree" "$mirror" > "$folder/log" 2>&1 ||
     fail "debootstrap failed: $(tail -n 5 "$folder/log")"
 # Less what no server reads: documents, translations, package lists.
-rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/* \
-    "$folder"/root/var/log/* "$folder"/root/usr/share/{doc,info,locale,man}/*
+rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* \
+    "$tree"/var/log/* "$tree"/usr/share/{doc,info,locale,man}/*
 if [ "$TOOL" = buildah ]; then
     container=$(buildah from scratch)
-    buildah copy --quiet "$container" "$folder/root" / > /dev/null
+    buildah copy --quiet "$container" "$tree" / > /dev/null
     buildah config --cmd python3 "$container"
     buildah commit --quiet --rm "$container" "$name" > /dev/null
 else
-    tar -C "$folder/root" -c . | "$TOOL" import - "$name" > /dev/null
+    tar -C "$tree" -c . | "$TOOL" import - "$name" > /dev/null
 fi

@@ -131,6 +131,7 @@ class Readers:
                 [(reader, logits_V) for reader, logits_V in logits.items() if reader.whole],
                 [(reader.stream, error) for reader, error in failed.items()],
             )
+            failed.clear()  # an error refers to this frame by its traceback: a cycle
 
     def _read(self, readers: list[Reader], chunk: int) -> dict[Reader, NDArray[np.float32]]:
         """One run; the scores behind each chunk's last token."""

@@ -270,8 +270,8 @@ def test_advice_from_the_command_line(tmp_path):
 
 def step(**changed):
     part = {"refused_p99_ms": 4.0, "p50_ms": 60.0, "p99_ms": 70.0, "max_ms": 80.0}
-    figures = {"goodput": 95.0, "sent": 200, "ok": 100, "refused": 100, "with_retry_after": 100,
-               "lost": 0, "other": 0}  # fmt: skip
+    figures = {"goodput": 95.0, "sent": 200, "ok": 100, "in_time": 95, "refused": 100,
+               "with_retry_after": 100, "lost": 0, "other": 0}  # fmt: skip
     part |= {key: value for key, value in changed.items() if key in part}
     figures |= {key: value for key, value in changed.items() if key in figures}
     return {**figures, "rate": 200.0, "parts": {"classify": part}}

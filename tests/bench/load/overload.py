@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.load.step import totals
+
 FACTOR = 2.0
 LEAST_GOODPUT = 0.9
 """Of what is answered per second at the rate at which most is; measured in turns with it."""
@@ -20,12 +22,11 @@ def together(steps: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
         "rate": steps[0]["rate"],
         "rounds": len(steps),
         "goodput": float(np.mean([step["goodput"] for step in steps])),
-        **{key: sum(step[key] for step in steps) for key in _COUNTS},
+        **totals(steps),
         "parts": {name: {key: _worst([part[key] for part in parts]) for key in _LATENCIES}},
     }
 
 
-_COUNTS = ("sent", "ok", "refused", "with_retry_after", "other", "lost")
 _LATENCIES = ("p50_ms", "p99_ms", "max_ms", "refused_p99_ms")
 
 
