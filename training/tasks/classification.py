@@ -29,9 +29,12 @@ class NetworkConfig:
     architecture: Literal["softmax", "textbook", "airbench"] = "airbench"
     widths: tuple[int, ...] = (64, 256, 256)
     """Channels of each group; multiples of 16 fill the processor's vectors."""
+    convolutions: int = 2
+    """In each of airbench's groups: 2, or 3 with a shortcut around the second and the third."""
 
     def __post_init__(self) -> None:
         widths = self.widths
+        require(self.convolutions in (2, 3), "convolutions", self.convolutions, "2 or 3")
         require(len(widths) > 0 and min(widths) > 0, "widths", widths, "positive")
 
 
@@ -188,7 +191,7 @@ def build_network(config: CnnConfig, classes: int, size: int) -> nn.Module:
         return SoftmaxRegression(classes, size)
     if network.architecture == "textbook":
         return TextbookConvNet(classes, network.widths)
-    return Airbench(classes, network.widths)
+    return Airbench(classes, network.widths, network.convolutions)
 
 
 def channel_statistics(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
