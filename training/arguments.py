@@ -144,6 +144,12 @@ def _add_reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=Path, default=Path("reports"), help="a folder for each model's report"
     )
+    command.add_argument(
+        "--publish",
+        action="store_true",
+        help="do not compare: publish the same graphs as a new version, whose card has the figures "
+        "of today, with the judge and the baseline of today",
+    )
     _add_judge(command)
     add_cache(command)
 

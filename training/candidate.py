@@ -24,7 +24,7 @@ from training.kinds.base import Export, Kind
 from training.publish import seal
 from training.quantise.variants import Variants
 from training.results import EvaluationResult, FitResult
-from training.runs import CURVES_FILE, Run
+from training.runs import CURVES_FILE, Run, RunRecord
 from training.verify import GOLDEN_ROWS
 
 
@@ -60,7 +60,7 @@ def complete(
         schema_version=SCHEMA_VERSION,
         name=record.model,
         kind=record.kind,
-        version=f"{now:%Y%m%dt%H%M%S}-{digest_file(graph).sha256[:8]}",
+        version=version_name(now, graph),
         created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         description=kind.about.description,
         inputs=plan.inputs,
@@ -92,7 +92,7 @@ def complete(
     write_card(
         run.candidate,
         manifest,
-        command=command_line(run, kind, config),
+        command=command_line(record, kind, config),
         intended_use=kind.about.intended_use,
         limits=kind.about.limits,
         figures=(*evaluation.figures, Figure(CURVES_FILE, "The run, epoch by epoch")),
@@ -103,9 +103,13 @@ def complete(
     return seal(run.candidate, manifest)
 
 
-def command_line(run: Run, kind: Kind[Any, Any], config: KindConfig) -> str:
+def version_name(now: datetime, graph: Path) -> str:
+    """When it was made, and of which graph: sorts by time, and no two are the same."""
+    return f"{now:%Y%m%dt%H%M%S}-{digest_file(graph).sha256[:8]}"
+
+
+def command_line(record: RunRecord, kind: Kind[Any, Any], config: KindConfig) -> str:
     """What makes this model again."""
-    record = run.record
     words = f"triptych-train run --kind {record.kind} --model {record.model}"
     words += f" --preset {record.preset}"
     if record.data is not None:

@@ -30,6 +30,7 @@ from training.errors import (
 from training.kinds import kinds
 from training.loop import InterruptedFitError
 from training.memory import keep_freed_memory
+from training.renewal import renew
 from training.reproduce import check, reproduce
 from training.running import step
 from training.stores import WITH_MODEL, run_store
@@ -88,6 +89,18 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     names = arguments.model or Store(arguments.store).home.names()
     if not names:
         raise ConfigError(f"{arguments.store} holds no published model", field="store")
+    if arguments.publish:
+        for name in names:
+            renew(
+                arguments.store,
+                name,
+                data=arguments.data,
+                cache_dir=arguments.cache_dir.expanduser(),
+                partner=arguments.judge,
+                baseline=arguments.baseline,
+                out=arguments.out / name,
+            )
+        return
     found = {
         name: reproduce(
             arguments.store,

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from training.config import from_dict
+from service.contract import Manifest
+from training.config import KindConfig, from_dict
 from training.errors import ConfigError, PublishError, ReproductionError
 from training.kinds import kinds
+from training.kinds.base import Evaluation, Kind
 from training.partners import partner_folder, set_beside
 from training.publish import verified_manifest, version_folder
 from training.report import write_report
@@ -65,7 +68,21 @@ def compare(
     ]
 
 
-def reproduce(
+@dataclass(frozen=True)
+class Measured:
+    """A published version, measured again."""
+
+    folder: Path
+    manifest: Manifest
+    kind: Kind[Any, Any]
+    config: KindConfig
+    data: Any
+    partner: Path | None
+    """The version folder of the model that took part."""
+    evaluation: Evaluation
+
+
+def measure(
     store: Path | str,
     name: str,
     *,
@@ -75,10 +92,9 @@ def reproduce(
     baseline: str | None = None,
     out: Path,
     say: Say = print,
-) -> list[Comparison]:
-    """Measure the served version of `name` again; plots and `report.md` go to `out`.
-
-    Of its graphs that are not served, the gate's figures are compared, as `<metric>@<precision>`.
+) -> Measured:
+    """Measure the served version of `name` on its data, which are told by their checksum; plots go
+    to `out`.
 
     Raises ConfigError if there is no such model, PublishError if its files are not what was
     published, DataError if its data are not among `data` nor at their official address.
@@ -107,13 +123,43 @@ def reproduce(
         judge=partner,
         named=baseline,
     )
+    return Measured(folder, manifest, kind, config, loaded, partner, evaluation)
+
+
+def reproduce(
+    store: Path | str,
+    name: str,
+    *,
+    data: Sequence[Path],
+    cache_dir: Path,
+    judge: str | None,
+    baseline: str | None = None,
+    out: Path,
+    say: Say = print,
+) -> list[Comparison]:
+    """Measure the served version of `name` again; plots and `report.md` go to `out`.
+
+    Of its graphs that are not served, the gate's figures are compared, as `<metric>@<precision>`.
+    Raises as `measure`.
+    """
+    found = measure(
+        *(store, name),
+        data=data,
+        cache_dir=cache_dir,
+        judge=judge,
+        baseline=baseline,
+        out=out,
+        say=say,
+    )
+    manifest, kind, evaluation = found.manifest, found.kind, found.evaluation
     published, measured = dict(manifest.metrics), dict(evaluation.metrics)
     if not any(map(_is_of_baseline, measured)) and any(map(_is_of_baseline, published)):
         say(f"{name}: its baseline is not published here, and not compared; --baseline names it")
         published = {key: v for key, v in published.items() if not _is_of_baseline(key)}
     for variant in manifest.variants:
         if variant.graph != manifest.graph:
-            scores = kind.score(config, loaded, folder / variant.graph, partner)
+            graph = found.folder / variant.graph
+            scores = kind.score(found.config, found.data, graph, found.partner)
             published |= {f"{key}@{variant.precision}": v for key, v in variant.metrics.items()}
             measured |= {f"{key}@{variant.precision}": v for key, v in scores.items()}
     page = write_report(out, f"{name} {manifest.version}", evaluation, kind.about.metric_notes)

@@ -52,10 +52,10 @@ def text_plan(*, hidden: int = 16, layers: int = 1, embedding: int = 8) -> Expor
     )
 
 
-def picture_plan() -> Export:
+def picture_plan(convolutions: int = 2) -> Export:
     """An image classifier of 16x16 pictures and 3 classes."""
     torch.manual_seed(0)
-    network = fold_pooled_norms(Airbench(3, (16, 16)))
+    network = fold_pooled_norms(Airbench(3, (16, 16), convolutions))
     return Export(
         module=ServedClassifier(network, (120.0,) * 3, (60.0,) * 3).eval(),
         inputs=(TensorSpec(name="image", dtype="uint8", shape=("N", 16, 16, 3)),),

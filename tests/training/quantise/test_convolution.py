@@ -18,8 +18,11 @@ def pictures(rows: int) -> np.ndarray:  # type: ignore[type-arg]
     return picture_plan().draw_inputs(rows, np.random.default_rng(1))["image"]
 
 
-def test_near_to_float32_and_rows_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    plan = picture_plan()
+@pytest.mark.parametrize("convolutions", [2, 3])
+def test_near_to_float32_and_rows_alone(
+    convolutions: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = picture_plan(convolutions)
     source, target = write_graph(plan, tmp_path), tmp_path / "int8.onnx"
     assert quantise_convolutions(source, target, pictures(60))
     moved = verify_variant(plan, target, source, seed=0)
@@ -31,14 +34,17 @@ def test_near_to_float32_and_rows_alone(tmp_path: Path, caplog: pytest.LogCaptur
     assert len(caplog.records) == 1
 
 
-def test_the_first_convolution_and_the_class_maps_stay_float32(tmp_path: Path) -> None:
-    source, target = write_graph(picture_plan(), tmp_path), tmp_path / "int8.onnx"
+@pytest.mark.parametrize("convolutions", [2, 3])
+def test_the_first_convolution_and_the_class_maps_stay_float32(
+    convolutions: int, tmp_path: Path
+) -> None:
+    source, target = write_graph(picture_plan(convolutions), tmp_path), tmp_path / "int8.onnx"
     quantise_convolutions(source, target, pictures(10))
     graph = onnx.load(target).graph
     made_by = {name: node.op_type for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     int8 = [made_by.get(node.input[1]) == "DequantizeLinear" for node in convolutions]
-    assert int8 == [False, True, True, True, True, False]
+    assert int8 == [False, *[True] * 2 * convolutions, False]
 
 
 def test_a_graph_without_convolutions_has_no_such_form(tmp_path: Path) -> None:
