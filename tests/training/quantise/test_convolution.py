@@ -42,8 +42,8 @@ def test_the_first_convolution_and_the_class_maps_stay_float32(
     quantise_convolutions(source, target, pictures(10))
     graph = onnx.load(target).graph
     made_by = {name: node.op_type for node in graph.node for name in node.output}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    int8 = [made_by.get(node.input[1]) == "DequantizeLinear" for node in convolutions]
+    nodes = [node for node in graph.node if node.op_type == "Conv"]
+    int8 = [made_by.get(node.input[1]) == "DequantizeLinear" for node in nodes]
     assert int8 == [False, *[True] * 2 * convolutions, False]
 
 
