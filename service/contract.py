@@ -145,7 +145,8 @@ class Gate(_Record, frozen=True, kw_only=True):
 class TrainingRecord(_Record, frozen=True, kw_only=True):
     """How the weights came about. `config` is the whole configuration; `config_sha256` its hash;
     `cpu_s` are processor-seconds over all cores, None where they were not kept. `started_from` says
-    which weights the fit began with, where they were not random; times are of this fit alone.
+    which weights the fit began with, where they were not random, `taught_by` which published
+    version it learnt from besides the labels; times are of this fit alone.
     """
 
     config: dict[str, Any]
@@ -157,6 +158,7 @@ class TrainingRecord(_Record, frozen=True, kw_only=True):
     cpu_s: float | None = None
     hardware: str
     started_from: str = ""
+    taught_by: str = ""
 
 
 class DataRecord(_Record, frozen=True, kw_only=True, omit_defaults=True):

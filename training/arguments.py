@@ -212,6 +212,12 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         help="folder of a run with the same network: begin with its weights, not with random ones",
     )
     command.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="published classifier, or its version's folder, from whose answers the fit learns "
+        "besides the labels: set distillation.weight",
+    )
+    command.add_argument(
         "--resume",
         nargs="?",
         const="latest",

@@ -84,6 +84,7 @@ def complete(
             cpu_s=cpu_s,
             hardware=fitted.hardware,
             started_from=record.started_from,
+            taught_by=record.taught_by,
         ),
         data=fitted.data,
         code_revision=fitted.code_revision,
@@ -118,5 +119,7 @@ def command_line(record: RunRecord, kind: Kind[Any, Any], config: KindConfig) ->
         words += f" --new-data {source_name(record.new_data)}"
     if record.started_from:
         words += " --start-from RUN"
+    if record.taught_by:
+        words += f" --teacher {record.taught_by.partition(' ')[0]}"
     changes = differences(kind.presets[record.preset], config)
     return words + "".join(f" --set {change}" for change in changes)

@@ -254,6 +254,7 @@ def _training(manifest: Manifest) -> list[str]:
     facts = [
         ("Preset", training.preset),
         *([("Started from", training.started_from)] if training.started_from else []),
+        *([("Taught by", training.taught_by)] if training.taught_by else []),
         ("Seed", str(training.seed)),
         ("Hardware", training.hardware),
         ("Training time", f"{minutes} min {seconds} s"),

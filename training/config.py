@@ -225,7 +225,7 @@ def config_sha256(config: KindConfig) -> str:
     Settings that do nothing are left out, so that those which come with a later version do not
     change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was,
     a mirror that is not used, a start that has no share, images that do not grow, a group's two
-    convolutions.
+    convolutions, a teacher that is not heard.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
@@ -236,6 +236,8 @@ def config_sha256(config: KindConfig) -> str:
         del tree["fit"]["start_share"]
     if tree.get("mirrored") is False:
         del tree["mirrored"]
+    if tree.get("distillation", {}).get("weight") == 0:
+        del tree["distillation"]
     if tree.get("network", {}).get("convolutions") == 2:
         del tree["network"]["convolutions"]
     if tree.get("augment", {}).get("first_px") == 0:

@@ -1,13 +1,16 @@
-"""Published models that take part in another's evaluation: its judge, and a baseline beside it."""
+"""Published models that take part in another's making: its teacher, its judge, and a baseline that
+stands beside it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from service.contract import Manifest
 from training.errors import ConfigError
 from training.kinds.base import Evaluation, Kind
-from training.publish import version_folder
+from training.publish import verified_manifest, version_folder
 
 
 def partner_folder(store: Path | str, kind: Kind[Any, Any], named: str | None) -> Path | None:
@@ -26,6 +29,16 @@ def baseline_folder(
     """
     name = named or ("" if kind.baseline == model else kind.baseline)
     return version_folder(store, name) if name else None
+
+
+def teacher_of(store: Path | str, named: str) -> tuple[Path, Manifest]:
+    """The folder and the manifest of `named`, a model of the store or a version's folder. Raises
+    ConfigError if there is none, PublishError if its files are not those published.
+    """
+    folder = version_folder(store, named)
+    if folder is None:
+        raise ConfigError(f"{named} is neither a published model nor a folder", field="teacher")
+    return folder, verified_manifest(folder)
 
 
 def set_beside(

@@ -40,7 +40,7 @@ from training.kinds import kinds
 from training.kinds.base import Export, Kind
 from training.loop import fit
 from training.options import Options
-from training.partners import partner_folder, set_beside
+from training.partners import partner_folder, set_beside, teacher_of
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
 from training.private import PrivateTask, guard
@@ -121,6 +121,8 @@ class Pipeline:
         task = self.kind.task(self.config, self.data, device)
         if self.run.start.exists():
             begin_with(task, self.run.start)
+        if self.run.teacher.exists():
+            task.follow(self.run.teacher)
         task = guard(task, self.config)
         if ranks.is_main and (partner := self.partner()) is not None:
             self.kind.attend(task, self.config, self.data, partner)
@@ -161,9 +163,10 @@ class Pipeline:
                 f"was {sha256[:16]}...; fit again, in a new run"
             )
 
-    def create(self, start_from: Path | None) -> None:
-        """Make the run's folder, with the best weights of another run's to begin with if there is
-        one. Raises DataError, or ConfigError unless a fit can begin with such weights.
+    def create(self, start_from: Path | None, teacher: str | None = None) -> None:
+        """Make the run's folder, with the best weights of another run's to begin with and a
+        teacher's graph if there are. Raises DataError, or ConfigError unless a fit can begin with
+        such weights, and learn from such a graph.
         """
         record = msgspec.structs.replace(
             self.run.record, data_sha256=self.kind.record(self.data).sha256
@@ -176,7 +179,12 @@ class Pipeline:
             )
         if start is not None:
             begin_with(self.kind.task(self.config, self.data, torch.device("cpu")), start)
-        self.run = Run.create(self.run.folder, record, start)
+        graph = taught_by = None
+        if teacher is not None:
+            folder, taught_by = teacher_of(self.options.store, teacher)
+            graph = folder / taught_by.graph
+        self.kind.check_teacher(self.config, self.data, taught_by)
+        self.run = Run.create(self.run.folder, record, start, graph)
 
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""

@@ -110,6 +110,7 @@ def _fill(candidate: Path, found: Measured, manifest: Manifest, plots: Path) -> 
         created_at=manifest.created_at,
         new_data=data.parts[0].source if data.parts else None,
         started_from=training.started_from,
+        taught_by=training.taught_by,
     )
     write_card(
         candidate,

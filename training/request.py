@@ -16,6 +16,7 @@ from training.errors import ConfigError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.outcome import read_outcome
+from training.partners import teacher_of
 from training.publish import served_manifest
 from training.results import FitResult
 from training.runs import Run, RunRecord, run_folders
@@ -42,6 +43,7 @@ def new_record(arguments: argparse.Namespace) -> RunRecord:
         new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         started_from=_describe_start(arguments.start_from, kind.name),
+        taught_by=_describe_teacher(arguments.store, arguments.teacher),
     )
 
 
@@ -59,6 +61,14 @@ def _describe_start(folder: Path | None, kind: str) -> str:
         f"weights {weights_sha256[:16]} of preset {record.preset}, {fitted.epochs} epochs in "
         f"{fitted.duration_s:.0f} s{earlier}"
     )
+
+
+def _describe_teacher(store: str, named: str | None) -> str:
+    """Which version a run learns from; raises as `teacher_of`."""
+    if named is None:
+        return ""
+    _, manifest = teacher_of(store, named)
+    return f"{manifest.name} {manifest.version}"
 
 
 def _kind(arguments: argparse.Namespace) -> Kind[Any, Any]:
@@ -97,6 +107,7 @@ def check_resumed(arguments: argparse.Namespace, run: Run) -> None:
         "--seed": arguments.seed,
         "--set": arguments.settings or None,
         "--start-from": arguments.start_from,
+        "--teacher": arguments.teacher,
     }
     for option, value in given.items():
         if value is not None:
@@ -130,7 +141,7 @@ def same_run(arguments: argparse.Namespace, wanted: RunRecord) -> Run | None:
 def _essence(record: RunRecord) -> tuple[Any, ...]:
     """What makes two runs the same but for their time and the content of their data."""
     asked = record.kind, record.model, record.preset, record.data, record.started_from
-    return (*asked, record.new_data, record.config)
+    return (*asked, record.taught_by, record.new_data, record.config)
 
 
 def _same_data(record: RunRecord, arguments: argparse.Namespace) -> bool:

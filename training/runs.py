@@ -3,6 +3,7 @@
 run.json          kind, model, preset, configuration, data source, command
 checkpoint.pt     to go on from; best.pt: the weights to serve
 start.pt          the weights that the fit began with, where they were not random
+teacher.onnx      the graph whose answers the fit follows, where it has a teacher
 metrics.jsonl     a line for each epoch; curves.png, samples/ and tensorboard/ beside it
 fit.json, export.json, verification.json, variants.json, evaluation.json, gate.json
                   each step's result, with the hash of the weights it is of, what else the step
@@ -32,6 +33,7 @@ from training.loop import BEST_FILE, CHECKPOINT_FILE
 
 RUN_FILE = "run.json"
 START_FILE = "start.pt"
+TEACHER_FILE = "teacher.onnx"
 CURVES_FILE = "curves.png"
 PLOTS_FOLDER = "plots"
 CANDIDATE_FOLDER = "candidate"
@@ -53,6 +55,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A folder or an address whose labelled data join the training split."""
     started_from: str = ""
     """Which weights the fit began with, in words; empty: with random ones."""
+    taught_by: str = ""
+    """Which published version the fit learns from besides the labels; empty: none."""
     data_sha256: str = ""
     """Of the data that the run began on; empty where it was not kept."""
 
@@ -65,15 +69,22 @@ class Run:
         self.plots = folder / PLOTS_FOLDER
         self.candidate = folder / CANDIDATE_FOLDER
         self.best, self.start = folder / BEST_FILE, folder / START_FILE
+        self.teacher = folder / TEACHER_FILE
         self.addition: Path | None = None
         """Where the run's new data lie; None if it has none."""
         if record.new_data is not None:
             self.addition = folder / NEW_DATA_FOLDER / source_name(record.new_data)
 
     @classmethod
-    def create(cls, folder: Path, record: RunRecord, start: Path | None = None) -> Run:
-        """Start a run in a folder that holds none; raises ConfigError if it does. A copy of the
-        weights `start` stays with it.
+    def create(
+        cls,
+        folder: Path,
+        record: RunRecord,
+        start: Path | None = None,
+        teacher: Path | None = None,
+    ) -> Run:
+        """Start a run in a folder that holds none; raises ConfigError if it does. Copies of the
+        weights `start` and the graph `teacher` stay with it.
         """
         if (folder / RUN_FILE).exists():
             raise ConfigError(
@@ -82,8 +93,9 @@ class Run:
                 field="run_dir",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        if start is not None:
-            shutil.copyfile(start, folder / START_FILE)
+        for source, name in ((start, START_FILE), (teacher, TEACHER_FILE)):
+            if source is not None:
+                shutil.copyfile(source, folder / name)
         # Last: a folder without it is no run, whatever else was written before a crash.
         atomic.write(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         return cls(folder, record)

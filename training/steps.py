@@ -51,7 +51,8 @@ def reads(step: str, pipeline: Pipeline) -> dict[str, str]:
     run, options = pipeline.run, pipeline.options
     graph = run.candidate / GRAPH_FILE
     if step == "fit":
-        return {"start": _digest(run.start)}
+        taught = {"teacher": _digest(run.teacher)} if run.teacher.exists() else {}
+        return {"start": _digest(run.start), **taught}
     if step == "export":
         return {"start_share": str(pipeline.config.fit.start_share)}
     if step == "verify":

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from service.contract import DataRecord, TensorSpec
+from service.contract import DataRecord, Manifest, TensorSpec
 from training.card import Figure, Sample, Section
 from training.config import KindConfig
 from training.data.describe import Description
 from training.data.locate import locate
 from training.drift.check import Check
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.gate import Rule
 from training.measures.drift import Limits, Profile
 from training.plots.curves import Panel
@@ -187,6 +187,11 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         a fit does not see. Whatever the model is judged by in the end stays out of it.
         """
         return config, data
+
+    def check_teacher(self, config: ConfigT, data: DataT, teacher: Manifest | None) -> None:
+        """Before a run: raise ConfigError unless a fit can learn from this version; None: none."""
+        if teacher is not None:
+            raise ConfigError(f"a {self.name} learns from no teacher", field="teacher")
 
     def attend(self, task: Task, config: ConfigT, data: DataT, partner: Path) -> None:
         """Before a fit: let the published partner, a version folder, look on while it goes."""

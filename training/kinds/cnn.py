@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.contract import DataRecord, TensorSpec
+from service.contract import DataRecord, Manifest, TensorSpec
 from training.classifier import TEMPERATURE, Classifier
 from training.data.addition import join_images, read_new_images
 from training.data.describe import Description, describe_images
@@ -21,6 +21,7 @@ from training.data.images import load_images
 from training.data.sets import ImageData
 from training.drift.check import Check, check_images
 from training.drift.profile import profile_images
+from training.errors import ConfigError
 from training.gate import Rule
 from training.kinds.base import About, Arrays, Evaluation, Export, Kind
 from training.measures import classification
@@ -41,6 +42,7 @@ from training.tasks.classification import (
     predict_logits,
     split_training,
 )
+from training.teacher import check_teacher
 
 SEARCHED_SHARE = 0.1  # of the training images, held out to judge a search's trials
 
@@ -130,6 +132,15 @@ class Cnn(Kind[CnnConfig, ImageData]):
     def task(self, config: CnnConfig, data: ImageData, device: torch.device) -> CnnTask:
         """Ready to be fitted."""
         return CnnTask(config, data, device)
+
+    def check_teacher(self, config: CnnConfig, data: ImageData, teacher: Manifest | None) -> None:
+        """It must know these classes, and be heard."""
+        if (teacher is not None) != (config.distillation.weight > 0):
+            raise ConfigError(
+                "--teacher and distillation.weight above 0 go together", field="teacher"
+            )
+        if teacher is not None:
+            check_teacher(teacher, data)
 
     def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:
         """A share of the training images judges; the test images stay unseen."""

@@ -63,6 +63,10 @@ class Task(ABC):
         """The training examples of these indices, int64 [B] in 0..examples, as in `batch`."""
         raise NotImplementedError
 
+    def follow(self, teacher: Path) -> None:
+        """Learn from this graph's answers as well; the kind's `check_teacher` has let it pass."""
+        raise NotImplementedError
+
     def optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         """What steps the phase's module."""
         return build_optimizer(phase.module, phase.optimizer)

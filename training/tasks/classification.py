@@ -20,6 +20,7 @@ from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
+from training.teacher import Teacher, distance
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,27 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """How much a fit listens to the teacher that `--teacher` names."""
+
+    weight: float = 0.0
+    """Share of the loss that is the distance from the teacher's answers, in place of the labels'; 0
+    has no teacher."""
+    temperature: float = 1.0
+    """What the logits of both are divided by: above 1, unlikely classes count for more."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "in [0, 1]")
+        require(self.temperature > 0, "temperature", self.temperature, "above 0")
+
+
+@dataclass(frozen=True)
 class CnnConfig(KindConfig):
     """Everything that a classifier's run is made of."""
 
     network: NetworkConfig = NetworkConfig()
     augment: AugmentConfig = AugmentConfig()
+    distillation: DistillationConfig = DistillationConfig()
     label_smoothing: float = 0.0
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
     mirrored: bool = False
@@ -78,6 +95,13 @@ class CnnConfig(KindConfig):
         smoothing, share = self.label_smoothing, self.validation_share
         require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
         require(0 <= share < 1, "validation_share", share, "in [0, 1)")
+        taught = self.distillation.weight
+        require(
+            not (taught and self.privacy.epsilon),
+            "distillation.weight",
+            taught,
+            "0 for a private fit: what a teacher says may tell of the examples it learnt from",
+        )
         require(
             share > 0 or self.fit.patience == 0,
             "validation_share",
@@ -116,6 +140,11 @@ class CnnTask(Task):
         self.examples = len(self.images)
         self.steps_per_epoch = self.examples // config.fit.batch_size
         self._order = (-1, torch.empty(0))
+        self._teacher: Teacher | None = None
+
+    def follow(self, teacher: Path) -> None:
+        """Hear this graph's answers as well."""
+        self._teacher = Teacher(teacher)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Every image once an epoch; the last incomplete batch is left out."""
@@ -133,9 +162,13 @@ class CnnTask(Task):
             x_BCHW = alternating_flip(x_BCHW, index_B, epoch)
         x_BCHW = translate(x_BCHW, augment.translate_px, reflect=True)
         x_BCHW = cutout(x_BCHW, augment.cutout_px)
+        whole_BCHW = x_BCHW
         x_BCHW = shrink(x_BCHW, side(augment, x_BCHW.shape[-1], epoch / self.config.fit.epochs))
         x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        return {"image": x_BCHW, "label": self.labels[index_B]}
+        batch = {"image": x_BCHW, "label": self.labels[index_B]}
+        if self._teacher is not None:  # which knows images of full size alone
+            batch["shown"] = to_levels(whole_BCHW, self.mean, self.deviation)
+        return batch
 
     def loss(self, batch: Batch) -> Losses:
         """Cross-entropy of the smoothed labels."""
@@ -143,6 +176,10 @@ class CnnTask(Task):
         loss = F.cross_entropy(
             logits_BK, batch["label"], label_smoothing=self.config.label_smoothing
         )
+        if self._teacher is not None:
+            taught = self.config.distillation
+            heard = distance(logits_BK, self._teacher.answers(batch["shown"]), taught.temperature)
+            loss = torch.lerp(loss, heard, taught.weight)
         accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
         return loss, {"train_accuracy": accuracy}
 
@@ -210,6 +247,15 @@ def normalise(
     x_BHWC = image_BHWC.float().sub(image_BHWC.new_tensor(mean, dtype=torch.float32))
     x_BHWC = x_BHWC.div(image_BHWC.new_tensor(deviation, dtype=torch.float32))
     return x_BHWC.permute(0, 3, 1, 2)
+
+
+def to_levels(
+    x_BCHW: torch.Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> torch.Tensor:
+    """The images that `normalise` makes into these: uint8 [B,H,W,3]."""
+    x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+    levels = x_BHWC * x_BHWC.new_tensor(deviation) + x_BHWC.new_tensor(mean)
+    return levels.round().clamp(0, 255).to(torch.uint8)
 
 
 @torch.no_grad()
