@@ -30,8 +30,10 @@ MUON = OptimizerConfig(
     name="muon", lr=0.12, momentum=0.6, matrix_lr=0.005, vector_lr=26.0, weight_decay=0.2
 )
 
-# Deeper than airbench94's network and longer trained, as airbench96's is, for where the processor
-# multiplies bfloat16; in float32 it takes twice the time.
+# 92.3 % of 5,000 test images, stored as JPEG (one run; 91.2 % without the mirror image), in 86
+# minutes on 2 cores of a Zen 4 processor that did other work besides. Deeper than airbench94's
+# network and longer trained, as airbench96's is: 18 epochs of its two convolutions a group gave
+# 90.6 %. In the end it knows 98 % of what it is shown.
 STANDARD = CnnConfig(
     # 161 million multiplications an image, twice over for its mirror image when it is served.
     network=NetworkConfig(architecture="airbench", widths=(64, 256, 256), convolutions=3),

@@ -157,8 +157,10 @@ def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
         )  # fmt: skip
         for one in shown:
             left = any(_covers(other, one, speed) for other in report["entrants"])
+            # Lower on the left, where the name of the one before may stand.
             axes.annotate(
-                _label(one), (one[speed], 100 * one["accuracy"]), xytext=(-6 if left else 6, 4),
+                _label(one), (one[speed], 100 * one["accuracy"]),
+                xytext=(-6, -11) if left else (6, 4),
                 ha="right" if left else "left",
                 textcoords="offset points", fontsize=8, color=colour,
             )  # fmt: skip
