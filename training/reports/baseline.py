@@ -49,7 +49,8 @@ def report_baseline(
     title = f"{manifest.name} {manifest.version}"
     text = (
         f"{title} (preset {manifest.training.preset}, {manifest.training.parameters:,} "
-        f"parameters, trained for {manifest.training.duration_s / 60:.0f} minutes), judged alike: "
+        f"parameters, {manifest.training.config['fit']['epochs']} epochs in "
+        f"{manifest.training.duration_s / 60:.0f} minutes), judged alike: "
         f"class agreement {share}, Fréchet distance "
         f"{metrics['baseline_frechet_classifier_features']:.3f}, diversity ratio "
         f"{metrics['baseline_diversity_ratio']:.3f}."
