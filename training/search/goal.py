@@ -62,8 +62,8 @@ def make_goal(
 ) -> Goal:
     """Bind a search to the kind's validation figure.
 
-    Raises ConfigError for a kind that has none, for one whose judge is not published yet, for
-    settings that need a teacher, or for nothing to search.
+    Raises ConfigError for a kind that has none, for one whose judge is not published yet, or for
+    nothing to search.
     """
     if not space:
         raise ConfigError(
@@ -71,7 +71,6 @@ def make_goal(
             "--space optimizer.lr=1e-4..1e-1:log",
             field="space",
         )
-    kind.check_teacher(config, data, None)  # trials have none
     config, data = kind.hold_out(config, data)
     monitor = kind.task(config, data, torch.device("cpu")).monitor
     if monitor is not None:
