@@ -31,7 +31,7 @@ from training.kinds import kinds
 from training.loop import InterruptedFitError
 from training.memory import keep_freed_memory
 from training.renewal import renew
-from training.reproduce import check, reproduce
+from training.reproduce import check, measure, reproduce
 from training.running import step
 from training.stores import WITH_MODEL, run_store
 
@@ -89,30 +89,24 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     names = arguments.model or Store(arguments.store).home.names()
     if not names:
         raise ConfigError(f"{arguments.store} holds no published model", field="store")
-    if arguments.publish:
-        for name in names:
-            renew(
-                arguments.store,
-                name,
-                data=arguments.data,
-                cache_dir=arguments.cache_dir.expanduser(),
-                partner=arguments.judge,
-                baseline=arguments.baseline,
-                out=arguments.out / name,
-            )
-        return
-    found = {
-        name: reproduce(
+    found = {}
+    for name in names:
+        out = arguments.out / name
+        measured = measure(
             arguments.store,
             name,
             data=arguments.data,
             cache_dir=arguments.cache_dir.expanduser(),
             judge=arguments.judge,
             baseline=arguments.baseline,
-            out=arguments.out / name,
+            out=out,
         )
-        for name in names
-    }
+        if arguments.publish:
+            renew(measured, arguments.store, out)
+        else:
+            found[name] = reproduce(measured, out)
+    if arguments.publish:
+        return
     check(found)
     figures = sum(len(compared) for compared in found.values())
     print(f"reproduced: {figures} figures of {len(found)} models")

@@ -7,7 +7,6 @@ report that did not exist then. No run is needed, and versions never change, so 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,38 +20,18 @@ from training.card import Figure, write_card
 from training.errors import GateRefusedError
 from training.gate import Rule, explain, judge
 from training.publish import publish, seal
-from training.reproduce import OF_THE_FIT, Measured, Say, measure
+from training.reproduce import OF_THE_FIT, Measured, Say
 from training.runs import CURVES_FILE, RunRecord
 
 
-def renew(
-    store: Path | str,
-    name: str,
-    *,
-    data: Sequence[Path],
-    cache_dir: Path,
-    partner: str | None,
-    baseline: str | None = None,
-    out: Path,
-    say: Say = print,
-) -> Path:
-    """Publish the served version of `name` again, with today's figures; returns its folder.
+def renew(found: Measured, store: Path | str, out: Path, say: Say = print) -> Path:
+    """Publish the version that was measured again, with today's figures; returns its folder.
 
     Graphs, golden outputs, the choice among precisions and the record of the fit stay. The figures
-    must reach the floors that they were held to before. `partner` and `baseline` are as in
-    `reproduce`, and plots go to `out` as well.
+    must reach the floors that they were held to before. `out` has the plots.
 
-    Raises as `measure`, GateRefusedError for figures below their floors, and as `publish`.
+    Raises GateRefusedError for figures below their floors, and as `publish`.
     """
-    found = measure(
-        *(store, name),
-        data=data,
-        cache_dir=cache_dir,
-        judge=partner,
-        baseline=baseline,
-        out=out,
-        say=say,
-    )
     kept = {key: v for key, v in found.manifest.metrics.items() if key in OF_THE_FIT}
     metrics = dict(found.evaluation.metrics) | kept
     verdict = judge(metrics, demanded_before(found.manifest.gate))
@@ -71,7 +50,7 @@ def renew(
     with TemporaryDirectory() as scratch:
         candidate = Path(scratch)
         _fill(candidate, found, manifest, out)
-        folder = publish(candidate, store, name, instead_of=found.manifest.version)
+        folder = publish(candidate, store, manifest.name, instead_of=found.manifest.version)
     say(f"published {folder}")
     return folder
 

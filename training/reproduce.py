@@ -126,32 +126,14 @@ def measure(
     return Measured(folder, manifest, kind, config, loaded, partner, evaluation)
 
 
-def reproduce(
-    store: Path | str,
-    name: str,
-    *,
-    data: Sequence[Path],
-    cache_dir: Path,
-    judge: str | None,
-    baseline: str | None = None,
-    out: Path,
-    say: Say = print,
-) -> list[Comparison]:
-    """Measure the served version of `name` again; plots and `report.md` go to `out`.
+def reproduce(found: Measured, out: Path, say: Say = print) -> list[Comparison]:
+    """Compare what was measured with what was published; `report.md` goes to `out`.
 
-    Of its graphs that are not served, the gate's figures are compared, as `<metric>@<precision>`.
-    Raises as `measure`.
+    Of the version's graphs that are not served, the gate's figures are compared, as
+    `<metric>@<precision>`.
     """
-    found = measure(
-        *(store, name),
-        data=data,
-        cache_dir=cache_dir,
-        judge=judge,
-        baseline=baseline,
-        out=out,
-        say=say,
-    )
     manifest, kind, evaluation = found.manifest, found.kind, found.evaluation
+    name = manifest.name
     published, measured = dict(manifest.metrics), dict(evaluation.metrics)
     if not any(map(_is_of_baseline, measured)) and any(map(_is_of_baseline, published)):
         say(f"{name}: its baseline is not published here, and not compared; --baseline names it")
