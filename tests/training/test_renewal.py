@@ -9,25 +9,9 @@ from typing import Any
 import pytest
 
 from service.contract import GRAPH_FILE, Gate, GateCheck
-from tests.tiny_store import make_run
-from tests.training.conformance import case
-from training.cli import main
-from training.options import Options
-from training.pipeline import Pipeline
+from tests.training.reproducing import reproduce
 from training.publish import served_manifest, versions
 from training.renewal import demanded_before
-
-
-@pytest.fixture
-def version(tmp_path: Path, sources: dict[str, Path], cache_dir: Path) -> Path:
-    options = Options(store=tmp_path / "models", cache_dir=cache_dir, floors=case("lstm").FLOORS)
-    return Pipeline(make_run(tmp_path / "run", "lstm", sources["lstm"]), options).run_all()
-
-
-def reproduce(version: Path, data: Path, cache_dir: Path, *words: str) -> int:
-    store = version.parent.parent
-    places = ["--store", str(store), "--out", str(store.parent / "reports")]
-    return main(["reproduce", *places, "--data", str(data), "--cache-dir", str(cache_dir), *words])
 
 
 def alter(version: Path, change: dict[str, Any]) -> dict[str, Any]:

@@ -8,24 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_store import make_run
-from tests.training.conformance import case
-from training.cli import main
+from tests.training.reproducing import reproduce
 from training.errors import ReproductionError
-from training.pipeline import Options, Pipeline
 from training.reproduce import ABSOLUTE, check, compare, format_comparisons
-
-
-@pytest.fixture
-def version(tmp_path: Path, sources: dict[str, Path], cache_dir: Path) -> Path:
-    options = Options(store=tmp_path / "models", cache_dir=cache_dir, floors=case("lstm").FLOORS)
-    return Pipeline(make_run(tmp_path / "run", "lstm", sources["lstm"]), options).run_all()
-
-
-def reproduce(version: Path, data: Path, cache_dir: Path, *words: str) -> int:
-    store = version.parent.parent
-    places = ["--store", str(store), "--out", str(store.parent / "reports")]
-    return main(["reproduce", *places, "--data", str(data), "--cache-dir", str(cache_dir), *words])
 
 
 def alter(version: Path, **metrics: float) -> None:
