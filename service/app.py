@@ -50,7 +50,7 @@ class _Worker:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
-        """Begin to load the models; the worker answers probes at once."""
+        """Load the models; where that takes long, the worker answers probes meanwhile."""
         await self.runtime.start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

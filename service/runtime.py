@@ -38,6 +38,11 @@ _SWITCH_S = 0.001
 """Python lets a thread that comes back from onnxruntime wait for 5 ms while the event loop has the
 interpreter lock: as long as a batch takes."""
 
+LOADING_UNSEEN_S = 10.0
+"""A worker that has nothing to answer by yet, and is there because another died, would refuse what
+its neighbours could answer: it takes no connection before its models are loaded. After so long it
+does, to say what it waits for."""
+
 
 def open_store(settings: Settings) -> Store:
     """The store as the settings say; raises SettingsError for a location or key that is none."""
@@ -117,7 +122,8 @@ def check_grpc(host: str, port: int) -> None:
 
 
 class Runtime:
-    """One worker's parts. `start` returns at once; `registry.ready` turns true when all is loaded.
+    """One worker's parts. `registry.ready` turns true when all is loaded, which `start` waits for,
+    but not for long.
 
     Raises:
         SettingsError: the provider cannot be had.
@@ -153,6 +159,8 @@ class Runtime:
         self._grpc: GrpcServer | None = None
         self._grpc_ends: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
+        """Set when the models that can be loaded are."""
 
     @property
     def ready(self) -> bool:
@@ -160,7 +168,10 @@ class Runtime:
         return self.registry.ready and not DRAIN.leaving
 
     async def start(self) -> None:
-        """Begin to load, and then to follow the store and the signals that end the process."""
+        """Load the models, and begin to follow the store and the signals that end the process.
+
+        Loading goes on behind it where it takes longer than 10 s.
+        """
         limit_connections(self.settings)  # first: signals lead to the server
         DRAIN.follow_signals(
             delay_s=self.settings.drain_delay_s,
@@ -170,6 +181,9 @@ class Runtime:
         metrics.forget_dead_workers()
         metrics.LANES.set(self.lanes.count)
         self._life = asyncio.create_task(self._live())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOADING_UNSEEN_S):
+                await self._opened.wait()
         if self.settings.grpc_port:
             # Here, not above: its packages are needed only where it is on.
             from service.oip.grpc_server import GrpcServer  # noqa: PLC0415
@@ -193,7 +207,10 @@ class Runtime:
             group.create_task(self._open())
 
     async def _open(self) -> None:
-        await self.registry.open()
+        try:
+            await self.registry.open()
+        finally:
+            self._opened.set()
         memory.settle()
 
     def _close_ports(self) -> None:

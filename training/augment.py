@@ -36,13 +36,36 @@ def cutout(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
     """Set one square of `size` pixels in each image to 0, the mean (DeVries & Taylor 2017)."""
     if size == 0:
         return x_BCHW
+    hole_BHW = squares(x_BCHW, torch.tensor(size, device=x_BCHW.device))
+    return x_BCHW.masked_fill(hole_BHW[:, None], 0.0)
+
+
+def cutmix(x_BCHW: torch.Tensor, chance: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Paste a square of another image of the batch into each, with probability `chance` (Yun et
+    al. 2019, arXiv:1905.04899, with any share of the area as likely as any other).
+
+    Returns the images, which of the batch each was pasted from, int64 [B], and the share of its
+    own area that each has kept, float [B], 1 where nothing was pasted.
+    """
+    B, _, H, W = x_BCHW.shape
+    draw = torch.rand(2, B, device=x_BCHW.device)
+    size_B = (min(H, W) * draw[0].sqrt()).round() * (draw[1] < chance)
+    square_BHW = squares(x_BCHW, size_B[:, None])
+    other_B = torch.randperm(B, device=x_BCHW.device)
+    mixed = torch.where(square_BHW[:, None], x_BCHW[other_B], x_BCHW)
+    return mixed, other_B, 1 - square_BHW.float().mean(dim=(1, 2))
+
+
+def squares(x_BCHW: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """One square in each image, of a centre anywhere in it and a side `size`, [B,1] or one for all:
+    bool [B,H,W], true inside.
+    """
     B, _, H, W = x_BCHW.shape
     centre = torch.randint(0, min(H, W), (2, B, 1), device=x_BCHW.device)
     rows_BH = torch.arange(H, device=x_BCHW.device) - centre[0] + size // 2
     columns_BW = torch.arange(W, device=x_BCHW.device) - centre[1] + size // 2
     rows_BH, columns_BW = (rows_BH >= 0) & (rows_BH < size), (columns_BW >= 0) & (columns_BW < size)
-    hole = rows_BH[:, None, :, None] & columns_BW[:, None, None, :]
-    return x_BCHW.masked_fill(hole, 0.0)
+    return rows_BH[:, :, None] & columns_BW[:, None, :]
 
 
 def shrink(x_BCHW: torch.Tensor, side: int) -> torch.Tensor:

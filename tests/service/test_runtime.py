@@ -68,10 +68,21 @@ async def test_a_missing_store_is_no_crash(tmp_path: Path) -> None:
     await runtime.close()
 
 
-async def test_closing_while_it_loads_is_no_crash(tiny_store: Path) -> None:
+async def test_it_takes_no_request_before_its_models_are_there(tiny_store: Path) -> None:
+    """A worker that starts because another died must not refuse what its neighbours can answer."""
     runtime = Runtime(Settings(store=tiny_store))
     await runtime.start()
-    await asyncio.sleep(0)
+    assert runtime.registry.ready
+    await runtime.close()
+
+
+async def test_what_loads_for_long_says_so_and_closing_meanwhile_is_no_crash(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.runtime.LOADING_UNSEEN_S", 0.0)
+    runtime = Runtime(Settings(store=tiny_store))
+    await runtime.start()
+    assert not runtime.registry.ready
     await runtime.close()
 
 

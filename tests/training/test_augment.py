@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from training.augment import alternating_flip, colour, cutout, translate
+from training.augment import alternating_flip, colour, cutmix, cutout, translate
 
 
 def images(count: int = 64, size: int = 8) -> torch.Tensor:
@@ -47,6 +47,24 @@ def test_the_hole_has_the_size_asked_for_and_lies_anywhere() -> None:
     assert int(sizes.max()) == 16
     assert int(sizes.min()) == 4  # in a corner
     assert torch.equal(holes[:, 0], holes[:, 2])
+
+
+def test_a_square_of_another_image_is_pasted_and_what_is_kept_is_told() -> None:
+    torch.manual_seed(0)
+    x = torch.arange(2000.0)[:, None, None, None].expand(2000, 1, 16, 16)
+    mixed, other, kept = cutmix(x, 0.5)
+    own = mixed == x
+    assert torch.equal(
+        own, mixed != torch.where(other == torch.arange(2000), -1, other)[:, None, None, None]
+    )
+    assert torch.equal(
+        own.float().mean(dim=(1, 2, 3)), torch.where(other == torch.arange(2000), 1.0, kept)
+    )
+    whole = float((kept == 1).float().mean())
+    assert 0.45 < whole < 0.6
+    assert float(kept[kept < 1].min()) < 0.1
+    unmixed, _, all_kept = cutmix(x, 0.0)
+    assert torch.equal(unmixed, x) and bool((all_kept == 1).all())
 
 
 def test_colour_lets_gradients_through() -> None:

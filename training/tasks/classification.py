@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from training.augment import alternating_flip, cutout, shrink, translate
+from training.augment import alternating_flip, cutmix, cutout, shrink, translate
 from training.config import KindConfig, require
 from training.data.sets import ImageData, ImageSet
 from training.networks.airbench import Airbench
@@ -46,6 +46,8 @@ class AugmentConfig:
     flip: bool = False
     translate_px: int = 0
     cutout_px: int = 0
+    cutmix: float = 0.0
+    """Share of the images that have a square of another's pasted in, and a part of its label."""
     first_px: int = 0
     """Side that images are shrunk to in the first epoch and grow from; 0 leaves them as they are.
     Early epochs learn what is coarse, at a cost that falls with the square of the side."""
@@ -56,6 +58,7 @@ class AugmentConfig:
         first = self.first_px
         require(0 <= self.translate_px <= 16, "translate_px", self.translate_px, "in 0..16")
         require(0 <= self.cutout_px <= 32, "cutout_px", self.cutout_px, "in 0..32")
+        require(0 <= self.cutmix <= 1, "cutmix", self.cutmix, "in [0, 1]")
         require(first == 0 or 16 <= first <= 512, "first_px", first, "0 or in 16..512")
         require(0 <= self.grown_by <= 1, "grown_by", self.grown_by, "in [0, 1]")
 
@@ -162,26 +165,38 @@ class CnnTask(Task):
             x_BCHW = alternating_flip(x_BCHW, index_B, epoch)
         x_BCHW = translate(x_BCHW, augment.translate_px, reflect=True)
         x_BCHW = cutout(x_BCHW, augment.cutout_px)
+        batch = {"label": self.labels[index_B]}
+        if augment.cutmix:
+            x_BCHW, other_B, batch["kept"] = cutmix(x_BCHW, augment.cutmix)
+            batch["pasted"] = batch["label"][other_B]
         whole_BCHW = x_BCHW
         x_BCHW = shrink(x_BCHW, side(augment, x_BCHW.shape[-1], epoch / self.config.fit.epochs))
-        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        batch = {"image": x_BCHW, "label": self.labels[index_B]}
+        batch["image"] = x_BCHW.contiguous(memory_format=torch.channels_last)
         if self._teacher is not None:  # which knows images of full size alone
             batch["shown"] = to_levels(whole_BCHW, self.mean, self.deviation)
         return batch
 
     def loss(self, batch: Batch) -> Losses:
-        """Cross-entropy of the smoothed labels."""
+        """Cross-entropy of the smoothed labels; of both, by their areas, where two are mixed."""
         logits_BK = self.modules["network"](batch["image"]).float()
-        loss = F.cross_entropy(
-            logits_BK, batch["label"], label_smoothing=self.config.label_smoothing
-        )
+        loss = self._nats(logits_BK, batch["label"], batch.get("kept"))
+        if "pasted" in batch:
+            loss = loss + self._nats(logits_BK, batch["pasted"], 1 - batch["kept"])
         if self._teacher is not None:
             taught = self.config.distillation
             heard = distance(logits_BK, self._teacher.answers(batch["shown"]), taught.temperature)
             loss = torch.lerp(loss, heard, taught.weight)
         accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
         return loss, {"train_accuracy": accuracy}
+
+    def _nats(
+        self, logits_BK: torch.Tensor, label_B: torch.Tensor, weight_B: torch.Tensor | None
+    ) -> torch.Tensor:
+        smoothing = self.config.label_smoothing
+        if weight_B is None:
+            return F.cross_entropy(logits_BK, label_B, label_smoothing=smoothing)
+        nats_B = F.cross_entropy(logits_BK, label_B, label_smoothing=smoothing, reduction="none")
+        return (nats_B * weight_B).mean()
 
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) on the held-out images."""

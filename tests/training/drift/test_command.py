@@ -18,11 +18,11 @@ from service.feedback.columns import chosen_columns
 from service.feedback.shelf import FolderShelf
 from service.images import FEATURES, image_features
 from tests.training.conformance import case
+from tests.training.reproducing import reproduce
 from training.cli import main
 from training.data.images import load_images
 from training.kinds import kinds
 from training.publish import served_manifest
-from training.reproduce import reproduce
 from training.runs import RUN_FILE
 
 
@@ -161,17 +161,8 @@ def test_new_data_are_trained_on_and_named_by_the_version(
     # Files that come later are the next run's.
     like(sources[kind], tmp_path / "later")
     shutil.rmtree(new)
-    places = [sources[kind], run / "new-data"]
-    found = reproduce(
-        tmp_path / "models",
-        name,
-        data=places,
-        cache_dir=cache_dir,
-        judge=None,
-        out=tmp_path / "report",
-        say=lambda _: None,
-    )
-    assert all(one.same for one in found)
+    version = tmp_path / "models" / name / manifest.version
+    assert reproduce(version, sources[kind], cache_dir, "--data", str(run / "new-data")) == 0
 
 
 def test_new_data_that_do_not_fit_leave_no_run(
