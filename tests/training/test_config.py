@@ -15,11 +15,11 @@ from training.config import (
     override,
     to_dict,
 )
+from training.configs.cnn import CnnConfig
+from training.configs.gan import GanConfig
+from training.configs.gan import NetworkConfig as GanNetworkConfig
 from training.errors import ConfigError
 from training.kinds import kinds
-from training.tasks.adversarial import GanConfig
-from training.tasks.adversarial import NetworkConfig as GanNetworkConfig
-from training.tasks.classification import CnnConfig
 
 EVERY_PRESET = [
     pytest.param(preset, id=f"{kind.name}-{name}")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from training.augment import shrink
+from training.configs.cnn import AugmentConfig
 from training.errors import ConfigError
-from training.tasks.classification import AugmentConfig, side
+from training.tasks.classification import side
 
 
 def test_sides_grow_in_steps_of_four_to_the_full_size() -> None:

@@ -15,11 +15,12 @@ from service.session import Session
 from tests.bench.plane.arithmetic import graph_multiply_adds
 from tests.training.quantise.graphs import picture_plan, write_graph
 from training.config import config_sha256
+from training.configs.cnn import CnnConfig
 from training.kinds.base import Arrays, Export
 from training.networks.airbench import Airbench, fold_pooled_norms
 from training.networks.served import ServedClassifier
 from training.quantise.convolution import quantise_convolutions
-from training.tasks.classification import CnnConfig, predict_logits
+from training.tasks.classification import predict_logits
 
 MEAN, DEVIATION, TEMPERATURE = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0), 0.7
 BEFORE = "8083c579bb8229a0b425c268f24d0b1a9fb21cf118c0954a0cba0eba731df996"

@@ -16,12 +16,13 @@ from tests.training.conformance import case
 from training.classifier import Classifier
 from training.cli import main
 from training.config import config_sha256, override
+from training.configs.cnn import CnnConfig
 from training.errors import ConfigError
 from training.kinds import kinds
 from training.networks.airbench import Airbench
 from training.publish import served_manifest, version_folder
 from training.runs import Run
-from training.tasks.classification import CnnConfig, CnnTask, normalise, to_levels
+from training.tasks.classification import CnnTask, normalise, to_levels
 from training.teacher import Teacher, check_teacher, distance
 
 CNN = kinds()["cnn"]

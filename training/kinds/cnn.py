@@ -15,6 +15,7 @@ from torch import nn
 
 from service.contract import DataRecord, Manifest, TensorSpec
 from training.classifier import TEMPERATURE, Classifier
+from training.configs.cnn import CnnConfig
 from training.data.addition import join_images, read_new_images
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
@@ -36,7 +37,6 @@ from training.quantise.convolution import CALIBRATION_IMAGES, quantise_convoluti
 from training.reports import accuracy, attention, calibration, fairness, mistakes, robustness
 from training.seeds import derive
 from training.tasks.classification import (
-    CnnConfig,
     CnnTask,
     channel_statistics,
     predict_logits,

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from service.contract import DataRecord, TensorSpec
+from training.configs.gan import GanConfig
 from training.data.addition import join_images, read_new_images
 from training.data.describe import Description, describe_images
 from training.data.images import load_images
@@ -33,7 +34,7 @@ from training.presets.gan import PRESETS, SPACE
 from training.reports import agreement, copying, likeness, variety
 from training.reports.baseline import NOTES as BASELINE_NOTES
 from training.reports.baseline import report_baseline
-from training.tasks.adversarial import GanConfig, GanTask
+from training.tasks.adversarial import GanTask
 from training.tasks.base import Task
 
 

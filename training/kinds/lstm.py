@@ -14,6 +14,7 @@ from torch import nn
 
 from service.contract import DataRecord, TensorSpec
 from training.card import Figure, Sample
+from training.configs.lstm import LstmConfig
 from training.data.addition import join_text, read_new_text
 from training.data.describe import Description, describe_text
 from training.data.text import TextData, load_text
@@ -30,7 +31,7 @@ from training.quantise.choice import Demand
 from training.quantise.recurrent import quantise_recurrent
 from training.reports import recitation
 from training.reports.recitation import report_recitation
-from training.tasks.language import LstmConfig, LstmTask
+from training.tasks.language import LstmTask
 from training.writer import Writer
 
 TEMPERATURES = (0.5, 0.8, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.configs.cnn import AugmentConfig, CnnConfig, NetworkConfig
 from training.search.space import Choice, Real, Whole
-from training.tasks.classification import AugmentConfig, CnnConfig, NetworkConfig
 
 # Logistic regression on pixels: what every network must beat.
 SOFTMAX = CnnConfig(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.configs.gan import GanConfig, GuideConfig, NetworkConfig
 from training.search.space import Choice, Real
-from training.tasks.adversarial import GanConfig, GuideConfig, NetworkConfig
 
 # DCGAN's own settings (Radford et al. 2016), with the class given to both players.
 DCGAN = GanConfig(

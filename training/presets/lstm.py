@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from training.config import FitConfig, OptimizerConfig, ScheduleConfig
+from training.configs.lstm import LstmConfig, NetworkConfig
 from training.search.space import Choice, Real
-from training.tasks.language import LstmConfig, NetworkConfig
 
 # The first character model of every course: one-hot characters, 128 units, Adam as it comes.
 TEXTBOOK = LstmConfig(

@@ -15,11 +15,11 @@ from service.store import Store
 from tests.bench.plane.arithmetic import graph_multiply_adds, network_multiply_adds
 from tests.bench.plane.networks import CLASSES, SIZE, Network, deployed
 from tests.bench.plane.published import PUBLISHED, TEST_IMAGES, Published
+from training.configs.cnn import CnnConfig
 from training.data.sets import ImageData, ImageSet
 from training.export import export_graph
 from training.kinds.cnn import KIND, draw_pictures
 from training.measures.proportion import Proportion
-from training.tasks.classification import CnnConfig
 
 TOLERANCE = 0.02  # of the published count, which is rounded and may leave out the last layer
 
