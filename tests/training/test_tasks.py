@@ -20,7 +20,7 @@ from training.networks.served import ServedGenerator
 from training.networks.whitening import Whitening
 from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
 from training.tasks.base import Batch, Losses, Phase
-from training.tasks.classification import normalise
+from training.tasks.classification import normalise, split_training
 from training.tasks.language import encode, window_losses
 
 CPU = torch.device("cpu")
@@ -49,6 +49,21 @@ def test_images_are_normalised_to_mean_0_and_deviation_1(
     x = normalise(task.images, task.mean, task.deviation)
     assert x.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-3)
     assert x.std(dim=(0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-2)
+
+
+def test_the_same_images_are_held_out_whatever_the_seed(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    """A run that starts from another's weights is not judged by what the other learnt from."""
+    kind = kinds()["cnn"]
+    data = kind.load_data(str(sources["cnn"]), cache_dir)
+    first = override(kind.presets["tiny"], ["validation_share=0.25"])
+    kept, held_out = split_training(first, data)
+    assert held_out is not None
+    assert len(kept.labels) + len(held_out.labels) == len(data.train.labels)
+    again = split_training(override(first, ["fit.seed=2"]), data)[1]
+    assert again is not None
+    np.testing.assert_array_equal(again.images, held_out.images)
 
 
 def test_windows_are_of_the_text_and_predict_its_next_character(

@@ -20,6 +20,8 @@ from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
 from training.teacher import Teacher, distance
 
+SPLIT_SEED = 1
+
 
 class CnnTask(Task):
     """Batches of augmented images, cross-entropy, accuracy on images held out."""
@@ -132,11 +134,15 @@ def side(augment: AugmentConfig, full_px: int, progress: float) -> int:
 
 
 def split_training(config: CnnConfig, data: ImageData) -> tuple[ImageSet, ImageSet | None]:
-    """The images to fit on, and those of the training split that are held out, if any are."""
+    """The images to fit on, and those of the training split that are held out, if any are.
+
+    They are the same whatever the seed: a run that starts from another's weights must not judge
+    itself, or fit its temperature, by images that the other learnt from.
+    """
     images, labels = data.train.images, data.train.labels
     if not config.validation_share:
         return data.train, None
-    shuffled = order(len(images), config.fit.seed, -1).numpy()
+    shuffled = order(len(images), SPLIT_SEED, -1).numpy()
     kept = len(images) - max(1, round(len(images) * config.validation_share))
     return (
         ImageSet(images[shuffled[:kept]], labels[shuffled[:kept]]),
