@@ -224,8 +224,8 @@ def config_sha256(config: KindConfig) -> str:
 
     Settings that do nothing are left out, so that those which come with a later version do not
     change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was,
-    a mirror that is not used, a start that has no share, images that do not grow, a group's two
-    convolutions, a teacher that is not heard.
+    a mirror that is not used, a start that has no share, images that do not grow, images with
+    nothing pasted in, a group's two convolutions, a teacher that is not heard.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
@@ -242,6 +242,8 @@ def config_sha256(config: KindConfig) -> str:
         del tree["network"]["convolutions"]
     if tree.get("augment", {}).get("first_px") == 0:
         del tree["augment"]["first_px"], tree["augment"]["grown_by"]
+    if tree.get("augment", {}).get("cutmix") == 0:
+        del tree["augment"]["cutmix"]
     _drop_unused_rates(tree)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 

@@ -5,6 +5,8 @@ Workers share the port (SO_REUSEPORT); the kernel spreads connections over them.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
 
 _SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
+_QUIET_S = 0.02
+_SETTLE_S = 1.0
+"""gRPC's core hands calls over one at a time, and when it stops it cancels those that it has read
+and not yet handed over (grpc/grpc#41785). So the end begins once no call has come for `_QUIET_S`;
+or after `_SETTLE_S`, if they never pause."""
+
 
 class GrpcServer:
     """Serves a worker's models from `start` to `stop`."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._settings = settings = runtime.settings
+        self._arrivals = Arrivals()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
@@ -40,7 +49,7 @@ class GrpcServer:
                 ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
                 ("grpc.max_concurrent_streams", MAX_GRPC_CALLS),
             ],
-            interceptors=_interceptors(runtime),
+            interceptors=[self._arrivals, *_interceptors(runtime)],
         )
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(_SERVICE.full_name, _handlers(Calls(runtime)))]
@@ -59,8 +68,31 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, timeout_s: float) -> None:
-        """Take no more calls; end when those in flight have, or are aborted, after `timeout_s`."""
-        await self._server.stop(timeout_s)
+        """Take no more calls; end when those in flight have, or are aborted, after `timeout_s`.
+
+        Calls that come within a second are taken still, as long as one follows upon another.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_s
+        settled_s = min(loop.time() + _SETTLE_S, end_s)
+        seen = -1
+        while seen != self._arrivals.count and loop.time() < settled_s:
+            seen = self._arrivals.count
+            await asyncio.sleep(_QUIET_S)
+        await self._server.stop(max(0.0, end_s - loop.time()))
+
+
+class Arrivals(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc comes without types
+    """Counts the calls that the core has handed over."""
+
+    count = 0
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: Any
+    ) -> Any:
+        """Count the call, and leave it alone."""
+        self.count += 1
+        return await continuation(details)
 
 
 def _credentials(settings: Settings) -> Any:
