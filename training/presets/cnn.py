@@ -62,6 +62,9 @@ STANDARD = CnnConfig(
 # `standard` ends up knowing by heart what it is shown; half of the images here have a square of
 # another's pasted in. (The shipped run's held-out images were among those that its first run learnt
 # from, which is mended since: its temperature, 0.67, is a little too low.)
+# Going on once more, 32 epochs at 0.7 of these rates, gave nothing: 92.9 % in float32, as before.
+# Yet the two networks have come apart: both answering give 93.6 %, and the mean of their weights,
+# with its norms measured anew, 93.1 % (92.9 % without the mirror image, where each has 92.2).
 REFINED = replace(
     STANDARD,
     # What is coarse is known already: images are small for fewer epochs, and less so.
