@@ -10,6 +10,7 @@ What is evaluated is the file that will be served.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -55,7 +56,7 @@ from training.runs import CURVES_FILE, Run
 from training.seeds import derive
 from training.steps import STEPS, is_done, reads
 from training.verify import Verification, verify_graph, write_golden
-from training.weights import begin_with, fitted_network
+from training.weights import begin_with, fitted_network, weights_to_begin_with
 
 Say = Callable[[str], None]
 
@@ -164,14 +165,22 @@ class Pipeline:
             )
 
     def create(self, start_from: Path | None, teacher: str | None = None) -> None:
-        """Make the run's folder, with the best weights of another run's to begin with and a
+        """Make the run's folder, with the weights that another run exports to begin with and a
         teacher's graph if there are. Raises DataError, or ConfigError unless a fit can begin with
         such weights, and learn from such a graph.
         """
+        with tempfile.TemporaryDirectory() as scratch:
+            start = None
+            if start_from is not None:
+                start = weights_to_begin_with(
+                    Run.open(start_from), self.kind, self.data, Path(scratch)
+                )
+            self._create(start, teacher)
+
+    def _create(self, start: Path | None, teacher: str | None) -> None:
         record = msgspec.structs.replace(
             self.run.record, data_sha256=self.kind.record(self.data).sha256
         )
-        start = None if start_from is None else Run.open(start_from).best
         if start is None and self.config.fit.start_share:
             raise ConfigError(
                 "fit.start_share is a share of the weights that --start-from brings",

@@ -56,10 +56,12 @@ def _describe_start(folder: Path | None, kind: str) -> str:
     if record.kind != kind:
         raise ConfigError(f"{folder} is a run of a {record.kind}", field="start_from")
     fitted = before.read("fit", FitResult, "fit")
+    share = record.config["fit"].get("start_share")
+    mixed = f", mixed with a share of {share:g} of those that it began with" if share else ""
     earlier = f", itself begun with: {record.started_from}" if record.started_from else ""
     return (
         f"weights {weights_sha256[:16]} of preset {record.preset}, {fitted.epochs} epochs in "
-        f"{fitted.duration_s:.0f} s{earlier}"
+        f"{fitted.duration_s:.0f} s{mixed}{earlier}"
     )
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from training import checkpoint
-from training.config import KindConfig
+from training.config import KindConfig, from_dict
 from training.errors import ConfigError
 from training.kinds.base import Kind
 from training.private import guard
-from training.runs import Run
+from training.runs import START_FILE, Run
 from training.tasks.base import Task
 
 
@@ -21,7 +21,7 @@ def fitted_network(run: Run, kind: Kind[Any, Any], config: KindConfig, data: Any
     """The served network with its best weights, on the CPU, in evaluation mode.
 
     Where the configuration asks for a share of the weights that the fit began with, they are mixed
-    in. Raises FitError if there are no weights yet.
+    in, and the task settles the mixture. Raises FitError if there are no weights yet.
     """
     run.weights_sha256()
     task = guard(kind.task(config, data, torch.device("cpu")), config)
@@ -34,7 +34,22 @@ def fitted_network(run: Run, kind: Kind[Any, Any], config: KindConfig, data: Any
             for name, value in weights.items()
         }
     network.load_state_dict(weights)
+    if share:
+        task.settle(network)
     return network.eval()
+
+
+def weights_to_begin_with(run: Run, kind: Kind[Any, Any], data: Any, scratch: Path) -> Path:
+    """A file with what `run` exports: its best weights, or those mixed with the ones that it began
+    with, by its own share; the mixture is written into `scratch`.
+    """
+    config: KindConfig = from_dict(type(next(iter(kind.presets.values()))), run.record.config)
+    if not config.fit.start_share:
+        return run.best
+    mixture = scratch / START_FILE
+    weights = fitted_network(run, kind, config, data).state_dict()
+    checkpoint.save(mixture, {"weights": weights, "epoch": config.fit.epochs})
+    return mixture
 
 
 def begin_with(task: Task, weights: Path) -> None:

@@ -187,6 +187,14 @@ def test_a_share_of_the_starting_weights_is_exported(
     np.testing.assert_allclose(onnx.numpy_helper.to_array(exported), expected, atol=1e-6)
     assert not torch.allclose(start, end, atol=1e-4)
 
+    # Who starts from the mixture starts from what was exported.
+    words = ["--model", "third", "--start-from", str(tuned)]
+    assert desk.start("fit", "lstm", *words) == 0
+    third = torch.load(desk.run_folder("third") / "start.pt", weights_only=True)["weights"]
+    np.testing.assert_allclose(third["embedding.weight"], expected, atol=1e-6)
+    record = json.loads((desk.run_folder("third") / "run.json").read_bytes())
+    assert "mixed with a share of 0.25 of those that it began with" in record["started_from"]
+
 
 def test_weights_of_another_network_are_no_start(
     desk: Desk, capsys: pytest.CaptureFixture[str]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from training.config import OptimizerConfig, override
@@ -20,7 +21,7 @@ from training.networks.served import ServedGenerator
 from training.networks.whitening import Whitening
 from training.tasks.adversarial import realness_loss, settle_statistics, to_uint8
 from training.tasks.base import Batch, Losses, Phase
-from training.tasks.classification import normalise, split_training
+from training.tasks.classification import SETTLING_BATCHES, normalise, split_training
 from training.tasks.language import encode, window_losses
 
 CPU = torch.device("cpu")
@@ -64,6 +65,32 @@ def test_the_same_images_are_held_out_whatever_the_seed(
     again = split_training(override(first, ["fit.seed=2"]), data)[1]
     assert again is not None
     np.testing.assert_array_equal(again.images, held_out.images)
+
+
+def test_a_mixtures_norms_hold_the_statistics_of_its_own_maps(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    kind = kinds()["cnn"]
+    config = override(kind.presets["tiny"], ["augment.flip=false", "augment.translate_px=0"])
+    config = override(config, ["augment.cutout_px=0"])
+    task = kind.task(config, kind.load_data(str(sources["cnn"]), cache_dir), CPU)
+    network = task.modules[task.served].eval()
+    (norm, *_) = (part for part in network.modules() if isinstance(part, nn.BatchNorm2d))
+    momentum = norm.momentum
+    norm.running_mean.fill_(7.0)
+    norm.running_var.fill_(1e6)
+    task.settle(network)
+    seen: list[torch.Tensor] = []
+    watching = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        for step in range(min(SETTLING_BATCHES, task.steps_per_epoch)):
+            network(task.batch(config.fit.epochs, step)["image"])
+    watching.remove()
+    maps = torch.cat(seen)
+    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    within = torch.stack([one.var(dim=(0, 2, 3)) for one in seen]).mean(dim=0)
+    torch.testing.assert_close(norm.running_var, within, rtol=1e-4, atol=1e-5)
+    assert norm.momentum == momentum
 
 
 def test_windows_are_of_the_text_and_predict_its_next_character(

@@ -67,6 +67,11 @@ class Task(ABC):
         """Learn from this graph's answers as well; the kind's `check_teacher` has let it pass."""
         raise NotImplementedError
 
+    def settle(self, network: nn.Module) -> None:  # noqa: B027 - most kinds have nothing to do
+        """Measure again what a served network holds of its own maps' statistics, once its weights
+        are a mixture that it was not trained with; nothing for a network that holds none.
+        """
+
     def optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         """What steps the phase's module."""
         return build_optimizer(phase.module, phase.optimizer)
