@@ -7,7 +7,7 @@ report that did not exist then. No run is needed, and versions never change, so 
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,9 +39,12 @@ def renew(found: Measured, store: Path | str, out: Path, say: Say = print) -> Pa
     if not verdict.passed:
         raise GateRefusedError(explain(verdict))
     now = datetime.now(UTC)
+    graph = found.folder / found.manifest.graph
+    if version_name(now, graph) == found.manifest.version:
+        now += timedelta(seconds=1)  # the graph is the same, and a name tells no less than seconds
     manifest = msgspec.structs.replace(
         found.manifest,
-        version=version_name(now, found.folder / found.manifest.graph),
+        version=version_name(now, graph),
         created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         metrics=metrics,
         gate=verdict,

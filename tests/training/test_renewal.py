@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,25 @@ def test_the_same_graphs_are_served_under_figures_of_today(
 
     assert without_made(folder / "card.md") == without_made(version / "card.md")
     assert reproduce(version, sources["lstm"], cache_dir) == 0
+
+
+def test_a_version_of_the_same_second_gets_a_name_of_its_own(
+    version: Path, sources: dict[str, Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = datetime.strptime(version.name.partition("-")[0], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return made
+
+    monkeypatch.setattr("training.renewal.datetime", Clock)
+    assert reproduce(version, sources["lstm"], cache_dir, "--publish") == 0
+    found = versions(version.parent.parent, version.parent.name)
+    assert found == [
+        version.name,
+        f"{made + timedelta(seconds=1):%Y%m%dt%H%M%S}{version.name[15:]}",
+    ]
 
 
 def test_figures_below_the_floor_they_were_held_to_change_nothing(

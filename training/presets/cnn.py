@@ -77,9 +77,9 @@ REFINED = replace(
     optimizer=replace(MUON, lr=0.05, matrix_lr=0.0025, vector_lr=13.0),
 )
 
-# For whoever has less time: 91.7 % (90.3 % without the mirror image; one run) in 44 minutes on 2
-# cores of a Zen 4 processor, whose bfloat16 halves the time. Eleven epochs of two convolutions a
-# group, all at full size, took 42 on Zen 3 without it, for 90.2 %.
+# For whoever has less time: 91.7 % (91.5 as int8, 90.3 without the mirror image; one run) in 44
+# minutes on 2 cores of a Zen 4 processor, whose bfloat16 halves the time. Eleven epochs of two
+# convolutions a group, all at full size, took 42 on Zen 3 without it, for 90.2 %.
 FAST = replace(
     STANDARD,
     # Half the epochs bear a smaller hole; images are small for more of them.
