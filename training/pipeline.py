@@ -172,8 +172,9 @@ class Pipeline:
         with tempfile.TemporaryDirectory() as scratch:
             start = None
             if start_from is not None:
+                other = Pipeline(Run.open(start_from), self.options, self.say)
                 start = weights_to_begin_with(
-                    Run.open(start_from), self.kind, self.data, Path(scratch)
+                    other.run, self.kind, other.config, self.data, Path(scratch)
                 )
             self._create(start, teacher)
 

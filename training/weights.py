@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from training import checkpoint
-from training.config import KindConfig, from_dict
+from training.config import KindConfig
 from training.errors import ConfigError
 from training.kinds.base import Kind
 from training.private import guard
@@ -39,11 +39,12 @@ def fitted_network(run: Run, kind: Kind[Any, Any], config: KindConfig, data: Any
     return network.eval()
 
 
-def weights_to_begin_with(run: Run, kind: Kind[Any, Any], data: Any, scratch: Path) -> Path:
+def weights_to_begin_with(
+    run: Run, kind: Kind[Any, Any], config: KindConfig, data: Any, scratch: Path
+) -> Path:
     """A file with what `run` exports: its best weights, or those mixed with the ones that it began
     with, by its own share; the mixture is written into `scratch`.
     """
-    config: KindConfig = from_dict(type(next(iter(kind.presets.values()))), run.record.config)
     if not config.fit.start_share:
         return run.best
     mixture = scratch / START_FILE
