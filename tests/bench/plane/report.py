@@ -133,15 +133,23 @@ def _plot(report: dict[str, Any], path: Path) -> None:
         figure.supxlabel(f"{report['machine']['processor']}. {_quiet(report)}", fontsize=8)
 
 
-def _covers(other: dict[str, Any], one: dict[str, Any], speed: str) -> bool:
-    """Whether the other's point lies where the name to the right of one's would be."""
-    return (
-        1 < other[speed] / one[speed] < _NAME_SPAN
-        and abs(other["accuracy"] - one["accuracy"]) < _NAME_HEIGHT
-    )
+def _named_left(entrants: list[dict[str, Any]], speed: str) -> list[str]:
+    """Whose names stand to the left of their points: where, to the right, another point lies or
+    another's name would stand that is on its own left.
+    """
+    left: list[str] = []
+    for one in sorted(entrants, key=lambda entrant: -entrant[speed]):
+        for other in entrants:
+            span = _NAME_SPAN ** (2 if _label(other) in left else 1)
+            near = abs(other["accuracy"] - one["accuracy"]) < _NAME_HEIGHT
+            if near and 1 < other[speed] / one[speed] < span:
+                left.append(_label(one))
+                break
+    return left
 
 
 def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
+    on_the_left = _named_left(report["entrants"], speed)
     for ours, colour, label in ((False, BLUE, "published"), (True, RED, "this repository")):
         shown = [one for one in report["entrants"] if one["ours"] is ours]
         if not shown:
@@ -156,7 +164,7 @@ def _panel(axes: Axes, report: dict[str, Any], speed: str) -> None:
             fmt="o", color=colour, elinewidth=1, label=label,
         )  # fmt: skip
         for one in shown:
-            left = any(_covers(other, one, speed) for other in report["entrants"])
+            left = _label(one) in on_the_left
             # Lower on the left, where the name of the one before may stand.
             axes.annotate(
                 _label(one), (one[speed], 100 * one["accuracy"]),
