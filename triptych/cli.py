@@ -7,14 +7,11 @@ Exit codes: 0 done, 2 wrong usage or a file that cannot be read or written, 3 re
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 from triptych.arguments import build_parser
-from triptych.client.errors import FailedError, RefusedError, TriptychClientError
+from triptych.client.errors import RefusedError, TriptychClientError
 from triptych.commands import COMMANDS
 from triptych.files import UsageError
 
@@ -26,8 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
     """Run a command line; returns the exit code. Errors are a line each on stderr."""
     arguments = build_parser(COMMANDS).parse_args(argv)
     try:
-        with interruptible():
-            code: int = arguments.command(arguments)
+        code: int = arguments.command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         complain("interrupted")
@@ -48,31 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - an exit c
         complain(f"{error.filename or 'a file'}: {error.strerror or error}")
         return EXIT_USAGE
     return code
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Make any failure after a Ctrl-C a KeyboardInterrupt.
-
-    Python drops what a signal raises within a destructor, and what was being destroyed, a
-    connection perhaps, may be missed later.
-    """
-    pressed = False
-
-    def press(sig: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.default_int_handler(sig, frame)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield
-    except FailedError as error:
-        if pressed:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def worded(error: TriptychClientError) -> str:
