@@ -24,15 +24,17 @@ def fitted_network(run: Run, kind: Kind[Any, Any], config: KindConfig, data: Any
     in, and the task settles the mixture. Raises FitError if there are no weights yet.
     """
     run.weights_sha256()
-    task = guard(kind.task(config, data, torch.device("cpu")), config)
-    network: nn.Module = task.modules[task.served]
+    task = kind.task(config, data, torch.device("cpu"))
     weights, share = checkpoint.load(run.best)["weights"], config.fit.start_share
     if share:
-        start = checkpoint.load(run.start)["weights"]
+        begin_with(task, run.start)
+        start = task.modules[task.served].state_dict()
         weights = {
             name: torch.lerp(value, start[name], share) if value.is_floating_point() else value
             for name, value in weights.items()
         }
+    task = guard(task, config)
+    network: nn.Module = task.modules[task.served]
     network.load_state_dict(weights)
     if share:
         task.settle(network)
@@ -54,9 +56,12 @@ def weights_to_begin_with(
 
 
 def begin_with(task: Task, weights: Path) -> None:
-    """Give the task's served network these weights; raises ConfigError for another network's."""
+    """Give the task's served network these weights, grown where the task can grow them; raises
+    ConfigError for another network's.
+    """
     try:
-        task.modules[task.served].load_state_dict(checkpoint.load(weights)["weights"])
+        found = task.fit_in(checkpoint.load(weights)["weights"])
+        task.modules[task.served].load_state_dict(found)
     except RuntimeError as error:
         raise ConfigError(
             f"{weights} holds another network's weights; give its preset and --set as well",

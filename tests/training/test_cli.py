@@ -196,6 +196,25 @@ def test_a_share_of_the_starting_weights_is_exported(
     assert "mixed with a share of 0.25 of those that it began with" in record["started_from"]
 
 
+def test_a_wider_network_begins_with_a_narrower_one_s_weights(desk: Desk) -> None:
+    assert desk.start("fit", "cnn") == 0
+    first = desk.run_folder("cifar10")
+    words = ["--model", "wider", "--start-from", str(first), "--set", "network.widths=[32,48]"]
+    assert desk.start("fit", "cnn", *words, "--set", "fit.start_share=0.5") == 0
+    wider = desk.run_folder("wider")
+    assert desk("export", "--run-dir", str(wider)) == 0
+    graph = onnx.load(wider / "candidate" / "model.onnx").graph
+    (exported,) = (t for t in graph.initializer if t.name == "classifier.weight")
+    start, end = (
+        torch.load(folder / "best.pt", weights_only=True)["weights"]["classifier.weight"]
+        for folder in (first, wider)
+    )
+    grown = torch.nn.functional.pad(start, (0, end.shape[1] - start.shape[1]))
+    expected = 0.5 * grown + 0.5 * end
+    np.testing.assert_allclose(onnx.numpy_helper.to_array(exported), expected, atol=1e-6)
+    assert bool(end[:, start.shape[1] :].any()), "the new channels have found work"
+
+
 def test_weights_of_another_network_are_no_start(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,10 @@ class Task(ABC):
         """Learn from this graph's answers as well; the kind's `check_teacher` has let it pass."""
         raise NotImplementedError
 
+    def fit_in(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The weights of another run's served network, as this one's can begin with them."""
+        return weights
+
     def settle(self, network: nn.Module) -> None:  # noqa: B027 - most kinds have nothing to do
         """Measure again what a served network holds of its own maps' statistics, once its weights
         are a mixture that it was not trained with; nothing for a network that holds none.

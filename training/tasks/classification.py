@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from training.augment import alternating_flip, cutmix, cutout, shrink, translate
 from training.configs.cnn import AugmentConfig, CnnConfig
 from training.data.sets import ImageData, ImageSet
 from training.networks.airbench import Airbench
+from training.networks.growth import widened
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.networks.whitening import WHITENED_IMAGES, Whitening
 from training.seeds import derive, order
@@ -88,6 +89,10 @@ class CnnTask(Task):
         if self._teacher is not None:  # which knows images of full size alone
             batch["shown"] = to_levels(whole_BCHW, self.mean, self.deviation)
         return batch
+
+    def fit_in(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """A narrower network of the same layers is grown."""
+        return widened(weights, self.modules["network"].state_dict())
 
     def settle(self, network: nn.Module) -> None:
         """Batch norms behind averaged filters see other maps than behind any of those (Izmailov et
