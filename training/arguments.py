@@ -213,9 +213,11 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--teacher",
+        action="append",
         metavar="NAME",
+        dest="teachers",
         help="published classifier, or its version's folder, from whose answers the fit learns "
-        "besides the labels: set distillation.weight",
+        "besides the labels: set distillation.weight; given again, from the mean of their answers",
     )
     command.add_argument(
         "--resume",

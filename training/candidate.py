@@ -119,7 +119,7 @@ def command_line(record: RunRecord, kind: Kind[Any, Any], config: KindConfig) ->
         words += f" --new-data {source_name(record.new_data)}"
     if record.started_from:
         words += " --start-from RUN"
-    if record.taught_by:
-        words += f" --teacher {record.taught_by.partition(' ')[0]}"
+    for teacher in filter(None, record.taught_by.split(", ")):
+        words += f" --teacher {teacher.partition(' ')[0]}"
     changes = differences(kind.presets[record.preset], config)
     return words + "".join(f" --set {change}" for change in changes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,8 @@ class Pipeline:
         task = self.kind.task(self.config, self.data, device)
         if self.run.start.exists():
             begin_with(task, self.run.start)
-        if self.run.teacher.exists():
-            task.follow(self.run.teacher)
+        if self.run.teachers:
+            task.follow(self.run.teachers)
         task = guard(task, self.config)
         if ranks.is_main and (partner := self.partner()) is not None:
             self.kind.attend(task, self.config, self.data, partner)
@@ -164,10 +164,10 @@ class Pipeline:
                 f"was {sha256[:16]}...; fit again, in a new run"
             )
 
-    def create(self, start_from: Path | None, teacher: str | None = None) -> None:
-        """Make the run's folder, with the weights that another run exports to begin with and a
-        teacher's graph if there are. Raises DataError, or ConfigError unless a fit can begin with
-        such weights, and learn from such a graph.
+    def create(self, start_from: Path | None, teachers: Sequence[str] = ()) -> None:
+        """Make the run's folder, with the weights that another run exports to begin with and its
+        teachers' graphs if there are. Raises DataError, or ConfigError unless a fit can begin with
+        such weights, and learn from such graphs.
         """
         with tempfile.TemporaryDirectory() as scratch:
             start = None
@@ -176,9 +176,9 @@ class Pipeline:
                 start = weights_to_begin_with(
                     other.run, self.kind, other.config, self.data, Path(scratch)
                 )
-            self._create(start, teacher)
+            self._create(start, teachers)
 
-    def _create(self, start: Path | None, teacher: str | None) -> None:
+    def _create(self, start: Path | None, teachers: Sequence[str]) -> None:
         record = msgspec.structs.replace(
             self.run.record, data_sha256=self.kind.record(self.data).sha256
         )
@@ -189,12 +189,10 @@ class Pipeline:
             )
         if start is not None:
             begin_with(self.kind.task(self.config, self.data, torch.device("cpu")), start)
-        graph = taught_by = None
-        if teacher is not None:
-            folder, taught_by = teacher_of(self.options.store, teacher)
-            graph = folder / taught_by.graph
-        self.kind.check_teacher(self.config, self.data, taught_by)
-        self.run = Run.create(self.run.folder, record, start, graph)
+        found = [teacher_of(self.options.store, named) for named in teachers]
+        self.kind.check_teachers(self.config, self.data, [manifest for _, manifest in found])
+        graphs = [folder / manifest.graph for folder, manifest in found]
+        self.run = Run.create(self.run.folder, record, start, graphs)
 
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""

@@ -43,7 +43,7 @@ def new_record(arguments: argparse.Namespace) -> RunRecord:
         new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         started_from=_describe_start(arguments.start_from, kind.name),
-        taught_by=_describe_teacher(arguments.store, arguments.teacher),
+        taught_by=_describe_teachers(arguments.store, arguments.teachers or ()),
     )
 
 
@@ -65,12 +65,10 @@ def _describe_start(folder: Path | None, kind: str) -> str:
     )
 
 
-def _describe_teacher(store: str, named: str | None) -> str:
-    """Which version a run learns from; raises as `teacher_of`."""
-    if named is None:
-        return ""
-    _, manifest = teacher_of(store, named)
-    return f"{manifest.name} {manifest.version}"
+def _describe_teachers(store: str, names: Sequence[str]) -> str:
+    """Which versions a run learns from; raises as `teacher_of`."""
+    manifests = [teacher_of(store, named)[1] for named in names]
+    return ", ".join(f"{manifest.name} {manifest.version}" for manifest in manifests)
 
 
 def _kind(arguments: argparse.Namespace) -> Kind[Any, Any]:
@@ -109,7 +107,7 @@ def check_resumed(arguments: argparse.Namespace, run: Run) -> None:
         "--seed": arguments.seed,
         "--set": arguments.settings or None,
         "--start-from": arguments.start_from,
-        "--teacher": arguments.teacher,
+        "--teacher": arguments.teachers,
     }
     for option, value in given.items():
         if value is not None:

@@ -164,7 +164,7 @@ def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> b
         rules(pipeline.kind, pipeline.options)
     if starts:
         with admitted(pipeline, limits_of(arguments)):
-            pipeline.create(arguments.start_from, arguments.teacher)
+            pipeline.create(arguments.start_from, arguments.teachers or ())
     print(f"run: {run.folder}")
     if starts or name not in STARTING:
         return False

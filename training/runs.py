@@ -3,7 +3,8 @@
 run.json          kind, model, preset, configuration, data source, command
 checkpoint.pt     to go on from; best.pt: the weights to serve
 start.pt          the weights that the fit began with, where they were not random
-teacher.onnx      the graph whose answers the fit follows, where it has a teacher
+teacher.onnx      the graph whose answers the fit follows, where it has a teacher; of several, the
+                  next is teacher2.onnx
 metrics.jsonl     a line for each epoch; curves.png, samples/ and tensorboard/ beside it
 fit.json, export.json, verification.json, variants.json, evaluation.json, gate.json
                   each step's result, with the hash of the weights it is of, what else the step
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,8 @@ from training.loop import BEST_FILE, CHECKPOINT_FILE
 
 RUN_FILE = "run.json"
 START_FILE = "start.pt"
-TEACHER_FILE = "teacher.onnx"
+TEACHER_STEM = "teacher"
+TEACHER_FILE = f"{TEACHER_STEM}.onnx"
 CURVES_FILE = "curves.png"
 PLOTS_FOLDER = "plots"
 CANDIDATE_FOLDER = "candidate"
@@ -69,7 +71,6 @@ class Run:
         self.plots = folder / PLOTS_FOLDER
         self.candidate = folder / CANDIDATE_FOLDER
         self.best, self.start = folder / BEST_FILE, folder / START_FILE
-        self.teacher = folder / TEACHER_FILE
         self.addition: Path | None = None
         """Where the run's new data lie; None if it has none."""
         if record.new_data is not None:
@@ -81,10 +82,10 @@ class Run:
         folder: Path,
         record: RunRecord,
         start: Path | None = None,
-        teacher: Path | None = None,
+        teachers: Sequence[Path] = (),
     ) -> Run:
         """Start a run in a folder that holds none; raises ConfigError if it does. Copies of the
-        weights `start` and the graph `teacher` stay with it.
+        weights `start` and the graphs of the `teachers` stay with it.
         """
         if (folder / RUN_FILE).exists():
             raise ConfigError(
@@ -93,9 +94,11 @@ class Run:
                 field="run_dir",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        for source, name in ((start, START_FILE), (teacher, TEACHER_FILE)):
-            if source is not None:
-                shutil.copyfile(source, folder / name)
+        if start is not None:
+            shutil.copyfile(start, folder / START_FILE)
+        for number, graph in enumerate(teachers, start=1):
+            name = TEACHER_FILE if number == 1 else f"{TEACHER_STEM}{number}.onnx"
+            shutil.copyfile(graph, folder / name)
         # Last: a folder without it is no run, whatever else was written before a crash.
         atomic.write(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         return cls(folder, record)
@@ -113,6 +116,11 @@ class Run:
             return cls(folder, msgspec.json.decode(raw, type=RunRecord))
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{folder / RUN_FILE}: {error}", field="run_dir") from error
+
+    @property
+    def teachers(self) -> list[Path]:
+        """The graphs whose answers the fit follows."""
+        return sorted(self.folder.glob(f"{TEACHER_STEM}*.onnx"))
 
     @property
     def started(self) -> bool:

@@ -51,7 +51,7 @@ def reads(step: str, pipeline: Pipeline) -> dict[str, str]:
     run, options = pipeline.run, pipeline.options
     graph = run.candidate / GRAPH_FILE
     if step == "fit":
-        taught = {"teacher": _digest(run.teacher)} if run.teacher.exists() else {}
+        taught = {"teacher": " ".join(map(_digest, run.teachers))} if run.teachers else {}
         return {"start": _digest(run.start), **taught}
     if step == "export":
         return {"start_share": str(pipeline.config.fit.start_share)}

@@ -1,4 +1,4 @@
-"""A published classifier that a fit follows: its answers are targets beside the labels.
+"""Published classifiers that a fit follows: their answers are targets beside the labels.
 
 Distillation after Hinton et al. 2015 (arXiv:1503.02531), the teacher asked about the very images
 that the student sees, changed as they are (Beyer et al. 2022, arXiv:2106.05237).
@@ -6,11 +6,13 @@ that the student sees, changed as they are (Beyer et al. 2022, arXiv:2106.05237)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from service.contract import Manifest
@@ -37,18 +39,27 @@ def check_teacher(manifest: Manifest, data: ImageData) -> None:
 
 
 class Teacher:
-    """The graph at `graph`, run by onnxruntime on as many threads as torch has."""
+    """The mean of what `graphs` answer, run by onnxruntime on as many threads as torch has.
 
-    def __init__(self, graph: Path) -> None:
-        self._classifier = Classifier(graph)
+    Several networks that came about apart know more together than each (Hinton et al., section 3).
+    """
+
+    def __init__(self, graphs: Sequence[Path]) -> None:
+        assert graphs, "someone has to answer"
+        self._classifiers = [Classifier(graph) for graph in graphs]
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads)
 
     def answers(self, image_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 [B,H,W,3] on any device to probabilities, float32 [B,C] there."""
         parts = np.array_split(image_BHWC.cpu().numpy(), self._threads)
-        found = list(self._pool.map(self._classifier.probabilities, filter(len, parts)))
+        found = list(self._pool.map(self._answer, filter(len, parts)))
         return torch.from_numpy(np.concatenate(found)).to(image_BHWC.device)
+
+    def _answer(self, image_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers = [each.probabilities(image_BHWC) for each in self._classifiers]
+        mean_BC: NDArray[np.float32] = np.mean(answers, axis=0, dtype=np.float32)
+        return mean_BC
 
 
 def distance(

@@ -87,7 +87,7 @@ def test_a_teacher_answers_as_its_graph_does(desk: Desk, threads: int) -> None:
     torch.set_num_threads(threads)
     graph = desk.teacher / GRAPH_FILE
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    found = Teacher(graph).answers(torch.from_numpy(images))
+    found = Teacher([graph]).answers(torch.from_numpy(images))
     np.testing.assert_array_equal(found.numpy(), Classifier(graph).probabilities(images))
 
 
@@ -103,7 +103,7 @@ def test_what_it_says_is_a_share_of_the_loss(
         settings += ["augment.first_px=16", "label_smoothing=0", "augment.grown_by=1"]
         task = CNN.task(override(CNN.presets["tiny"], settings), data, torch.device("cpu"))
         assert isinstance(task, CnnTask)
-        task.follow(graph)
+        task.follow([graph])
         return task
 
     def loss(task: CnnTask) -> float:
@@ -126,7 +126,8 @@ def test_a_student_is_published_with_its_teachers_name(desk: Desk) -> None:
     run = Run.open(folder.parent)
     assert run.record.taught_by == title
     served = decode_manifest((desk.teacher / "manifest.json").read_bytes()).graph
-    assert run.teacher.read_bytes() == (desk.teacher / served).read_bytes()
+    (graph,) = run.teachers
+    assert graph.read_bytes() == (desk.teacher / served).read_bytes()
     manifest = served_manifest(desk.store, "student")
     assert manifest is not None and manifest.training.taught_by == title
     card = (desk.store / "student" / manifest.version / "card.md").read_text()
@@ -136,6 +137,31 @@ def test_a_student_is_published_with_its_teachers_name(desk: Desk) -> None:
     assert manifest.served.metrics != before.served.metrics or (
         (run.candidate / GRAPH_FILE).read_bytes() != (desk.teacher / GRAPH_FILE).read_bytes()
     )
+
+
+def test_several_teachers_say_the_mean_of_their_answers(desk: Desk) -> None:
+    words = ["--model", "second", "--seed", "7"]
+    assert desk("run", "cnn", *words, *desk.lenient("cnn")) == 0
+    words = ["--model", "pupil", "--teacher", "cifar10", "--teacher", "second"]
+    words += ["--set", "distillation.weight=0.5"]
+    assert desk("run", "cnn", *words, *desk.lenient("cnn")) == 0
+    (folder,) = (desk.runs / "pupil").glob("*/run.json")
+    run = Run.open(folder.parent)
+    images = np.random.default_rng(2).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    found = Teacher(run.teachers).answers(torch.from_numpy(images))
+    taught = []
+    for name in ("cifar10", "second"):
+        manifest = served_manifest(desk.store, name)
+        assert manifest is not None
+        graph = desk.store / name / manifest.version / manifest.graph
+        taught.append(Classifier(graph).probabilities(images))
+    assert not np.array_equal(taught[0], taught[1])
+    np.testing.assert_allclose(found.numpy(), (taught[0] + taught[1]) / 2, rtol=1e-6, atol=1e-7)
+    pupil = served_manifest(desk.store, "pupil")
+    assert pupil is not None
+    card = (desk.store / "pupil" / pupil.version / "card.md").read_text()
+    assert "--teacher cifar10 --teacher second" in card
+    assert run.record.taught_by.count(",") == 1 and run.record.taught_by in card
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,9 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         """
         return config, data
 
-    def check_teacher(self, config: ConfigT, data: DataT, teacher: Manifest | None) -> None:
+    def check_teachers(self, config: ConfigT, data: DataT, teachers: Sequence[Manifest]) -> None:
         """Before a run: raise ConfigError unless a fit can learn from this version; None: none."""
-        if teacher is not None:
+        if teachers:
             raise ConfigError(f"a {self.name} learns from no teacher", field="teacher")
 
     def attend(self, task: Task, config: ConfigT, data: DataT, partner: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -133,13 +133,15 @@ class Cnn(Kind[CnnConfig, ImageData]):
         """Ready to be fitted."""
         return CnnTask(config, data, device)
 
-    def check_teacher(self, config: CnnConfig, data: ImageData, teacher: Manifest | None) -> None:
-        """It must know these classes, and be heard."""
-        if (teacher is not None) != (config.distillation.weight > 0):
+    def check_teachers(
+        self, config: CnnConfig, data: ImageData, teachers: Sequence[Manifest]
+    ) -> None:
+        """They must know these classes, and be heard."""
+        if bool(teachers) != (config.distillation.weight > 0):
             raise ConfigError(
                 "--teacher and distillation.weight above 0 go together", field="teacher"
             )
-        if teacher is not None:
+        for teacher in teachers:
             check_teacher(teacher, data)
 
     def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:

@@ -37,7 +37,7 @@ def search(arguments: argparse.Namespace, kind: Kind[Any, Any]) -> None:
     config = override(kind.presets[arguments.preset], settings)
     space = choose_space(kind.space, arguments.space, config)
     data = kind.load_data(arguments.data, arguments.cache_dir.expanduser())
-    kind.check_teacher(config, data, None)  # trials have none
+    kind.check_teachers(config, data, ())  # trials have none
     partner = partner_folder(arguments.store, kind, arguments.judge)
     goal = make_goal(kind, arguments.preset, config, data, space, partner)
     name = arguments.study = arguments.study or f"{kind.name}-{arguments.preset}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,8 @@ class Task(ABC):
         """The training examples of these indices, int64 [B] in 0..examples, as in `batch`."""
         raise NotImplementedError
 
-    def follow(self, teacher: Path) -> None:
-        """Learn from this graph's answers as well; the kind's `check_teacher` has let it pass."""
+    def follow(self, teachers: Sequence[Path]) -> None:
+        """Learn from these graphs' answers as well; the kind's `check_teachers` let them pass."""
         raise NotImplementedError
 
     def fit_in(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +59,9 @@ class CnnTask(Task):
         self._order = (-1, torch.empty(0))
         self._teacher: Teacher | None = None
 
-    def follow(self, teacher: Path) -> None:
-        """Hear this graph's answers as well."""
-        self._teacher = Teacher(teacher)
+    def follow(self, teachers: Sequence[Path]) -> None:
+        """Hear the mean of these graphs' answers as well."""
+        self._teacher = Teacher(teachers)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Every image once an epoch; the last incomplete batch is left out."""
