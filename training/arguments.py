@@ -209,7 +209,8 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         "--start-from",
         type=Path,
         metavar="RUN",
-        help="folder of a run with the same network: begin with its weights, not with random ones",
+        help="folder of a run with the same network, or a narrower classifier: begin with its "
+        "weights, not with random ones",
     )
     command.add_argument(
         "--teacher",

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from service.contract import decode_manifest
 from service.session import Session
@@ -166,6 +167,17 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(desk: Desk) -> Non
         torch.testing.assert_close(after[name], weights, rtol=0, atol=1e-5)
 
 
+def fitted(run: Path, name: str) -> torch.Tensor:
+    weights: torch.Tensor = torch.load(run / "best.pt", weights_only=True)["weights"][name]
+    return weights
+
+
+def exported(run: Path, name: str) -> NDArray[np.float32]:
+    graph = onnx.load(run / "candidate" / "model.onnx").graph
+    (tensor,) = (tensor for tensor in graph.initializer if tensor.name == name)
+    return onnx.numpy_helper.to_array(tensor)
+
+
 def test_a_share_of_the_starting_weights_is_exported(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,14 +189,9 @@ def test_a_share_of_the_starting_weights_is_exported(
     assert desk.start("fit", "lstm", *words) == 0
     tuned = desk.run_folder("tuned")
     assert desk("export", "--run-dir", str(tuned)) == 0
-    graph = onnx.load(tuned / "candidate" / "model.onnx").graph
-    (exported,) = (t for t in graph.initializer if t.name == "embedding.weight")
-    start, end = (
-        torch.load(folder / "best.pt", weights_only=True)["weights"]["embedding.weight"]
-        for folder in (first, tuned)
-    )
+    start, end = (fitted(folder, "embedding.weight") for folder in (first, tuned))
     expected = 0.25 * start + 0.75 * end
-    np.testing.assert_allclose(onnx.numpy_helper.to_array(exported), expected, atol=1e-6)
+    np.testing.assert_allclose(exported(tuned, "embedding.weight"), expected, atol=1e-6)
     assert not torch.allclose(start, end, atol=1e-4)
 
     # Who starts from the mixture starts from what was exported.
@@ -203,15 +210,10 @@ def test_a_wider_network_begins_with_a_narrower_one_s_weights(desk: Desk) -> Non
     assert desk.start("fit", "cnn", *words, "--set", "fit.start_share=0.5") == 0
     wider = desk.run_folder("wider")
     assert desk("export", "--run-dir", str(wider)) == 0
-    graph = onnx.load(wider / "candidate" / "model.onnx").graph
-    (exported,) = (t for t in graph.initializer if t.name == "classifier.weight")
-    start, end = (
-        torch.load(folder / "best.pt", weights_only=True)["weights"]["classifier.weight"]
-        for folder in (first, wider)
-    )
+    start, end = (fitted(folder, "classifier.weight") for folder in (first, wider))
     grown = torch.nn.functional.pad(start, (0, end.shape[1] - start.shape[1]))
     expected = 0.5 * grown + 0.5 * end
-    np.testing.assert_allclose(onnx.numpy_helper.to_array(exported), expected, atol=1e-6)
+    np.testing.assert_allclose(exported(wider, "classifier.weight"), expected, atol=1e-6)
     assert bool(end[:, start.shape[1] :].any()), "the new channels have found work"
 
 

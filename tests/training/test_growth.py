@@ -13,6 +13,7 @@ from training.networks.airbench import Airbench
 from training.networks.growth import widened
 
 CPU = torch.device("cpu")
+LAST = "classifier.weight"
 
 
 def lived_in(network: Airbench) -> Airbench:
@@ -30,7 +31,7 @@ def test_it_answers_as_the_narrower_one_and_can_leave_it(convolutions: int) -> N
     torch.manual_seed(0)
     narrow = lived_in(Airbench(4, (8, 16), convolutions))
     wide = Airbench(4, (12, 40), convolutions).eval()
-    wide.load_state_dict(widened(narrow.state_dict(), wide.state_dict()))
+    wide.load_state_dict(widened(narrow.state_dict(), wide.state_dict(), last=LAST))
     x_BCHW = torch.randn(5, 3, 16, 16)
     torch.testing.assert_close(wide(x_BCHW), narrow(x_BCHW), rtol=1e-4, atol=1e-5)
     wide.train()(x_BCHW).logsumexp(dim=1).sum().backward()
@@ -45,13 +46,15 @@ def test_it_answers_as_the_narrower_one_and_can_leave_it(convolutions: int) -> N
 
 
 def test_another_network_s_weights_stay_as_they_are() -> None:
-    narrow, wide = Airbench(4, (8, 16)), Airbench(4, (12, 16))
-    weights, fewer = wide.state_dict(), narrow.state_dict()
-    assert widened(weights, fewer) is weights, "wider"
-    deeper = Airbench(4, (8, 16), 3).state_dict()
-    assert widened(fewer, deeper) is fewer, "of other layers"
-    same = widened(fewer, Airbench(4, (8, 16)).state_dict())
-    assert all(torch.equal(same[name], value) for name, value in fewer.items())
+    narrow = Airbench(4, (8, 16)).state_dict()
+    for other in (
+        Airbench(4, (4, 32)),  # one group is narrower
+        Airbench(4, (8, 16), 3),  # other layers
+        Airbench(6, (8, 32)),  # other classes: the first four are not those that it knows
+    ):
+        assert widened(narrow, other.state_dict(), last=LAST) is narrow
+    same = widened(narrow, Airbench(4, (8, 16)).state_dict(), last=LAST)
+    assert all(torch.equal(same[name], value) for name, value in narrow.items())
 
 
 def test_a_classifier_s_task_grows_what_it_begins_with(
@@ -67,3 +70,14 @@ def test_a_classifier_s_task_grows_what_it_begins_with(
     wide.load_state_dict(task.fit_in(narrow.state_dict()))
     x_BCHW = torch.randn(3, 3, 16, 16)
     torch.testing.assert_close(wide(x_BCHW), narrow(x_BCHW), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_smaller_images_are_no_start_for_a_regression(
+    sources: dict[str, Path], cache_dir: Path
+) -> None:
+    family = kinds()["cnn"]
+    config = replace(family.presets["softmax"], fit=family.presets["tiny"].fit)
+    task = family.task(config, family.load_data(str(sources["cnn"]), cache_dir), CPU)
+    own = task.modules["network"].state_dict()
+    smaller = {name: value[..., :48] for name, value in own.items()}
+    assert task.fit_in(smaller) is smaller

@@ -189,7 +189,7 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         return config, data
 
     def check_teachers(self, config: ConfigT, data: DataT, teachers: Sequence[Manifest]) -> None:
-        """Before a run: raise ConfigError unless a fit can learn from this version; None: none."""
+        """Before a run: raise ConfigError unless a fit can learn from these versions."""
         if teachers:
             raise ConfigError(f"a {self.name} learns from no teacher", field="teacher")
 

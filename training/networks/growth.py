@@ -14,7 +14,7 @@ import torch
 Weights = Mapping[str, torch.Tensor]
 
 
-def widened(narrow: Weights, wide: Weights) -> Weights:
+def widened(narrow: Weights, wide: Weights, *, last: str) -> Weights:
     """The narrow network's weights in the first channels of the wide one's.
 
     For layers in a row whose tensors are [outputs, inputs, ...] or [outputs], with sums of equal
@@ -23,12 +23,16 @@ def widened(narrow: Weights, wide: Weights) -> Weights:
     Args:
         narrow: what to keep, by name.
         wide: as freshly built: what new channels begin with.
+        last: the name of the last layer's weights, whose outputs are answers, not channels: there
+            must be as many of them.
 
     Returns the wide network's weights, with nothing read from a new channel yet; `narrow` itself
     where they are not those of a narrower network of the same layers.
 
     """
     if narrow.keys() != wide.keys():
+        return narrow
+    if len(narrow[last]) != len(wide[last]):
         return narrow
     if not all(_holds(wide[name], part) for name, part in narrow.items()):
         return narrow

@@ -91,8 +91,11 @@ class CnnTask(Task):
         return batch
 
     def fit_in(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """A narrower network of the same layers is grown."""
-        return widened(weights, self.modules["network"].state_dict())
+        """A narrower one of the shipped networks, with as many classes, is grown."""
+        network = self.modules["network"]
+        if not isinstance(network, Airbench):
+            return weights
+        return widened(weights, network.state_dict(), last="classifier.weight")
 
     def settle(self, network: nn.Module) -> None:
         """Batch norms behind averaged filters see other maps than behind any of those (Izmailov et
