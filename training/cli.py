@@ -26,9 +26,9 @@ from training.errors import (
     DataRefusedError,
     DriftError,
     GateRefusedError,
+    InterruptedFitError,
 )
 from training.kinds import kinds
-from training.loop import InterruptedFitError
 from training.memory import keep_freed_memory
 from training.renewal import renew
 from training.reproduce import check, measure, reproduce

@@ -75,6 +75,12 @@ class FitError(TrainingError):
     code = "fit"
 
 
+class InterruptedFitError(FitError):
+    """The user stopped the run; its checkpoint is saved."""
+
+    code = "interrupted"
+
+
 class DivergedError(FitError):
     """A loss became infinite or not a number."""
 

@@ -8,16 +8,12 @@ optimiser states and n to go on bit for bit as if nothing had happened.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,10 +21,12 @@ from torch import nn
 from training import checkpoint
 from training.config import KindConfig, config_sha256, to_dict
 from training.distributed import Ranks
-from training.errors import ConfigError, DivergedError, FitError
+from training.errors import ConfigError, DivergedError, FitError, InterruptedFitError
+from training.interrupt import StopOnInterrupt
 from training.journal import Journal
 from training.optimizers import Average, learning_rate_scale, set_learning_rate
 from training.precision import autocast, choose_dtype
+from training.progress import Progress
 from training.seeds import derive
 from training.tasks.base import Batch, Phase, Task
 
@@ -37,27 +35,6 @@ BEST_FILE = "best.pt"
 SAMPLES_FOLDER = "samples"
 
 Watch = Callable[[Mapping[str, Any]], None]
-
-
-class InterruptedFitError(FitError):
-    """The user stopped the run; its checkpoint is saved."""
-
-    code = "interrupted"
-
-
-@dataclass
-class Progress:
-    """Where a run stands; saved in its checkpoint."""
-
-    step: int = 0
-    elapsed_s: float = 0.0
-    best: float | None = None
-    best_epoch: int = 0
-    stale: int = 0
-    """Validations since the best one."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Of the epoch under way: each figure's sum over its steps."""
-    stopped: bool = False
 
 
 def fit(
@@ -93,33 +70,9 @@ def fit(
         if ranks.is_main
         else nullcontext()
     )
-    with journal as told, _StopOnInterrupt() as stop:
+    with journal as told, StopOnInterrupt() as stop:
         run.go(told, stop, watch)
     return run.progress
-
-
-class _StopOnInterrupt:
-    """Turns the first SIGINT into a flag that is looked at between steps, where a checkpoint is
-    whole; the second interrupts at once.
-    """
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: Any = None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
 
 
 class _Run:
@@ -153,7 +106,7 @@ class _Run:
             p.name: [w for w in p.module.parameters() if w.requires_grad] for p in task.phases
         }
 
-    def go(self, journal: Journal | None, stop: _StopOnInterrupt, watch: Watch | None) -> None:
+    def go(self, journal: Journal | None, stop: StopOnInterrupt, watch: Watch | None) -> None:
         """Run the steps that are left."""
         task, progress, fit_config, ranks = self.task, self.progress, self.config.fit, self.ranks
         saved_at = clock = time.monotonic()
@@ -169,9 +122,7 @@ class _Run:
             self.check_finite(figures)
             if ranks.is_main:
                 self.average.update(task.modules[task.served], progress.step)
-            for key, value in figures.items():
-                progress.sums[key] = progress.sums.get(key, 0.0) + value
-            progress.step += 1
+            progress.add(figures)
             now = time.monotonic()
             progress.elapsed_s, clock = progress.elapsed_s + now - clock, now
             if journal is not None:
@@ -257,20 +208,10 @@ class _Run:
         """Save the averaged weights if they are the best so far (or have nothing to compare), or
         if the last ones are to be kept.
         """
-        progress = self.progress
-        progress.stale += 1
-        better = True
-        if self.task.monitor is not None:
-            metric, goal = self.task.monitor
-            value = float(figures[metric])
-            sign = 1 if goal == "max" else -1
-            best = -math.inf if progress.best is None else sign * progress.best
-            better = best < sign * value < math.inf  # which a NaN is not either
-            if better:
-                progress.best = value
-        if better:
-            progress.stale = 0
-        elif self.config.fit.keep == "best":
+        progress, monitor = self.progress, self.task.monitor
+        better = monitor is None or progress.improves(float(figures[monitor[0]]), monitor[1])
+        progress.stale = 0 if better else progress.stale + 1
+        if not better and self.config.fit.keep == "best":
             return
         progress.best_epoch = epoch
         checkpoint.save(

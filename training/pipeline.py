@@ -10,14 +10,10 @@ What is evaluated is the file that will be served.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import msgspec
-import torch
 
 from service.contract import (
     GOLDEN_FILE,
@@ -41,7 +37,7 @@ from training.kinds import kinds
 from training.kinds.base import Export, Kind
 from training.loop import fit
 from training.options import Options
-from training.partners import partner_folder, set_beside, teacher_of
+from training.partners import partner_folder, set_beside
 from training.plots.curves import plot_curves
 from training.precision import describe_hardware
 from training.private import PrivateTask, guard
@@ -56,7 +52,7 @@ from training.runs import CURVES_FILE, Run
 from training.seeds import derive
 from training.steps import STEPS, is_done, reads
 from training.verify import Verification, verify_graph, write_golden
-from training.weights import begin_with, fitted_network, weights_to_begin_with
+from training.weights import begin_with, fitted_network
 
 Say = Callable[[str], None]
 
@@ -163,36 +159,6 @@ class Pipeline:
                 f"the data have changed since the fit: sha256 {found.sha256[:16]}..., "
                 f"was {sha256[:16]}...; fit again, in a new run"
             )
-
-    def create(self, start_from: Path | None, teachers: Sequence[str] = ()) -> None:
-        """Make the run's folder, with the weights that another run exports to begin with and its
-        teachers' graphs if there are. Raises DataError, or ConfigError unless a fit can begin with
-        such weights, and learn from such graphs.
-        """
-        with tempfile.TemporaryDirectory() as scratch:
-            start = None
-            if start_from is not None:
-                other = Pipeline(Run.open(start_from), self.options, self.say)
-                start = weights_to_begin_with(
-                    other.run, self.kind, other.config, self.data, Path(scratch)
-                )
-            self._create(start, teachers)
-
-    def _create(self, start: Path | None, teachers: Sequence[str]) -> None:
-        record = msgspec.structs.replace(
-            self.run.record, data_sha256=self.kind.record(self.data).sha256
-        )
-        if start is None and self.config.fit.start_share:
-            raise ConfigError(
-                "fit.start_share is a share of the weights that --start-from brings",
-                field="start_from",
-            )
-        if start is not None:
-            begin_with(self.kind.task(self.config, self.data, torch.device("cpu")), start)
-        found = [teacher_of(self.options.store, named) for named in teachers]
-        self.kind.check_teachers(self.config, self.data, [manifest for _, manifest in found])
-        graphs = [folder / manifest.graph for folder, manifest in found]
-        self.run = Run.create(self.run.folder, record, start, graphs)
 
     def export(self) -> Path:
         """Write `candidate/model.onnx` anew."""

@@ -15,6 +15,7 @@ from service.contract import MANIFEST_FILE, decode_manifest
 from service.errors import TriptychError
 from service.store.trial import Mode
 from training.arguments import STARTING, resume_command
+from training.creation import create
 from training.demands import rules, served_version
 from training.distributed import Ranks, meet
 from training.drift.command import admitted, limits_of
@@ -24,9 +25,9 @@ from training.errors import (
     DivergedError,
     FailedRunError,
     GateRefusedError,
+    InterruptedFitError,
 )
 from training.lock import alone
-from training.loop import InterruptedFitError
 from training.options import Options, TrialOptions
 from training.outcome import Outcome, State, clear_outcome, read_outcome, write_outcome
 from training.pipeline import Pipeline
@@ -164,7 +165,7 @@ def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> b
         rules(pipeline.kind, pipeline.options)
     if starts:
         with admitted(pipeline, limits_of(arguments)):
-            pipeline.create(arguments.start_from, arguments.teachers or ())
+            create(pipeline, arguments.start_from, arguments.teachers or ())
     print(f"run: {run.folder}")
     if starts or name not in STARTING:
         return False

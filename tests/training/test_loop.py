@@ -13,10 +13,11 @@ from torch import nn
 
 from training import checkpoint
 from training.config import FitConfig, KindConfig, OptimizerConfig, ScheduleConfig, override
-from training.errors import FitError
+from training.errors import FitError, InterruptedFitError
 from training.journal import read_metrics
 from training.kinds import kinds
-from training.loop import BEST_FILE, CHECKPOINT_FILE, InterruptedFitError, Progress, fit
+from training.loop import BEST_FILE, CHECKPOINT_FILE, fit
+from training.progress import Progress
 from training.tasks.base import Batch, Losses, Phase, Task
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ import torch
 
 from training.config import KindConfig, override
 from training.distributed import Ranks, meet
-from training.errors import ConfigError
+from training.errors import ConfigError, InterruptedFitError
 from training.kinds import kinds
-from training.loop import InterruptedFitError, fit
+from training.loop import fit
 from training.tasks.base import Batch
 
 # Networks without batch norm or dropout, whose every number two ranks share: `lstm` and `cnn`.

@@ -25,8 +25,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from training.config import override
-from training.errors import ConfigError, DivergedError
-from training.loop import BEST_FILE, CHECKPOINT_FILE, InterruptedFitError, fit
+from training.errors import ConfigError, DivergedError, InterruptedFitError
+from training.loop import BEST_FILE, CHECKPOINT_FILE, fit
 from training.search.goal import Goal
 
 HEARTBEAT_S = 60  # a trial that has given no sign for twice as long has lost its process

@@ -18,10 +18,9 @@ from torch import nn
 
 from training.cli import main
 from training.config import FitConfig, KindConfig, OptimizerConfig, override
-from training.errors import ConfigError
+from training.errors import ConfigError, InterruptedFitError
 from training.kinds import kinds
 from training.kinds.base import Kind
-from training.loop import InterruptedFitError
 from training.search.goal import Goal, make_goal
 from training.search.report import write_report
 from training.search.space import Real
