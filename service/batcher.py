@@ -10,41 +10,30 @@ one does not hold up the small ones behind it. More urgent requests go before al
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.admission import Admission
+from service.answer import Answer, KeptAnswers, Witness
 from service.cache import Cache
 from service.errors import DeadlineExceededError
 from service.lanes import Lanes
 from service.metrics import ModelMetrics
 from service.telemetry.trail import TRAIL
-from service.waiting import USUAL, Arrays, Share, Ticket, Waiting
+from service.waiting import USUAL, Arrays, Aside, Share, Ticket, Waiting
 
-Witness = Callable[[Arrays, "Answer"], None]
-"""Told of the inputs and the answer of every request that was answered."""
 Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 
 _BRIEF_S = 0.002
 """A lone request whose run is as short as this runs on the event loop: two changes of thread
 would take longer than others may wait for it."""
 _run_numbers = itertools.count(1)
-
-
-@dataclass(slots=True)
-class Answer:
-    """Output rows of one request, and where its time went."""
-
-    outputs: Arrays
-    queue_s: float
-    inference_s: float
 
 
 class Batcher:
@@ -81,10 +70,9 @@ class Batcher:
         self._metrics = metrics
         self.max_batch_rows = max_batch_rows
         self._admission = Admission(max_queue_rows, max_queue_s)
-        self._cache = cache or Cache(0)
-        self._digest = digest
+        self._kept = KeptAnswers(cache or Cache(0), digest)
         self._waiting = Waiting()
-        self._aside = 0
+        self._aside = Aside()
         self._running = 0  # rows in runs
         self._lone_run_s = float("inf")
         self._lone_before = False
@@ -105,13 +93,13 @@ class Batcher:
             OverloadedError: no room now, or too long a wait.
 
         """
-        self._admission.check(rows, self.queued_rows + self._aside, running=self._running)
+        self._admission.check(rows, self.queued_rows + self._aside.rows, running=self._running)
 
-    def aside(self, rows: int) -> Aside:
+    def aside(self, rows: int) -> AbstractContextManager[None]:
         """`with batcher.aside(rows):` while they are decoded or encoded on a thread: they take
         room as if they waited, so that work beside the runs is bounded with them.
         """
-        return Aside(self, rows)
+        return self._aside.taking(rows)
 
     async def submit(
         self,
@@ -142,15 +130,12 @@ class Batcher:
         arrays = list(inputs.values())
         rows = len(arrays[0])
         wanted = tuple(outputs)
-        key: Hashable = None
-        if self._cache.on:
-            key = (self._digest, wanted, _fingerprint(inputs))
-            kept = self._cache.get(key)
-            if kept is not None:
-                self._metrics.hit()
-                return Answer(kept, 0.0, 0.0)
+        key = self._kept.key(inputs, wanted)
+        if key is not None and (kept := self._kept.get(key)) is not None:
+            self._metrics.hit()
+            return kept
         if admitted:
-            self._admission.check_room(rows, self.queued_rows + self._aside)
+            self._admission.check_room(rows, self.queued_rows + self._aside.rows)
         else:
             self.admit(rows)
         loop = asyncio.get_running_loop()
@@ -172,15 +157,10 @@ class Batcher:
                 self._metrics.add_waiting(-self._waiting.remove(ticket))
         answer = Answer(ticket.joined(), ticket.queue_s, ticket.inference_s)
         if key is not None:
-            self._keep(key, answer.outputs)
+            self._kept.put(key, answer)
         if self.witness is not None and witnessed:
             self.witness(inputs, answer)
         return answer
-
-    def _keep(self, key: Hashable, outputs: Arrays) -> None:
-        # Copies: a row of a batch would hold the whole batch in memory.
-        copies = {name: array.copy() for name, array in outputs.items()}
-        self._cache.put(key, copies, sum(array.nbytes for array in copies.values()))
 
     def _ask(self) -> None:
         """Ask for as many lanes as the waiting rows can fill, one at least."""
@@ -280,26 +260,10 @@ class Batcher:
                 ticket.trail.ran(run, ticket.arrived_s + ticket.queue_s, elapsed_s)
             if ticket.done == ticket.rows and not ticket.future.done():
                 ticket.future.set_result(None)
-        waiting = self.queued_rows + self._aside
+        waiting = self.queued_rows + self._aside.rows
         self._admission.left(first, time.perf_counter(), waiting, run_s=elapsed_s)
         self._metrics.batch_rows.observe(first)
         self._metrics.inference_seconds.observe(elapsed_s)
-
-
-class Aside:
-    """Rows that are decoded before their run, or encoded after it."""
-
-    __slots__ = ("_batcher", "_rows")
-
-    def __init__(self, batcher: Batcher, rows: int) -> None:
-        self._batcher = batcher
-        self._rows = rows
-
-    def __enter__(self) -> None:
-        self._batcher._aside += self._rows
-
-    def __exit__(self, *_: object) -> None:
-        self._batcher._aside -= self._rows
 
 
 def _expire(ticket: Ticket, timeout_s: float) -> None:
@@ -308,13 +272,3 @@ def _expire(ticket: Ticket, timeout_s: float) -> None:
 
 def _contiguous(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
-
-
-def _fingerprint(inputs: Arrays) -> bytes:
-    """A digest of names, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(inputs):
-        array = np.ascontiguousarray(inputs[name])
-        digest.update(f"{name} {array.dtype} {array.shape};".encode())
-        digest.update(array.data)
-    return digest.digest()

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from service import metrics
-from service.batcher import Answer, Witness
+from service.answer import Answer, Witness
 from service.errors import TriptychError
 from service.lease import Served
 from service.request_key import APART, request_key

@@ -1,9 +1,8 @@
 """Which version of each model is served, and how one takes over from another.
 
-A request holds a lease on the version it began with; a version that has been replaced is closed
-when its last lease ends. A version that cannot be loaded is never served: the one before it goes
-on, and the failure is logged, counted and shown. Where there is none before it, at the start, the
-last good one of the store serves; and where the store is away, the copy of this machine.
+A version that cannot be loaded is never served: the one before it goes on, and the failure is
+logged, counted and shown. Where there is none before it, at the start, the last good one of the
+store serves; and where the store is away, the copy of this machine.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ from service.backoff import until_done
 from service.cache import Cache
 from service.contest import Contest
 from service.engine import load_engine
-from service.errors import ContractError, StoreAwayError, UnknownNameError
+from service.errors import ContractError, StoreAwayError
 from service.kinds.base import Kind
 from service.lanes import Lanes
-from service.lease import K, Lease, Served, Version
-from service.naming import parse_model
-from service.request_key import APART
-from service.roster import Roster
+from service.lease import Served
+from service.lender import Lender
 from service.settings import Settings
 from service.store import Store
 from service.store.trial import read_trial
@@ -35,116 +32,19 @@ T = TypeVar("T")
 log = logging.getLogger("triptych.registry")
 
 
-class Registry:
+class Registry(Lender):
     """The served versions. Used from one event loop only."""
 
     def __init__(self, settings: Settings, store: Store, lanes: Lanes) -> None:
+        super().__init__()
         self._settings = settings
         self._store = store
         self._lanes = lanes
         self._cache = Cache(settings.cache_mib * 2**20)
-        self._roster = roster = Roster()
-        self._served = roster.served
-        self._contests: dict[str, Contest] = {}
-        """Versions on trial, by model."""
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._loading: dict[str, asyncio.Lock] = {}
-        self._closing: set[asyncio.Task[None]] = set()
         self.opening = True
         """Whether it is not yet known what the store has."""
-        self.expected = roster.expected
-        self.problems = roster.problems
-        self.permit: Callable[[str], None] | None = None
-        """Raises for a model that the running request is not allowed; None: all are."""
-        self.unloaded = roster.unloaded
-
-    # --- reading --------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether every model that the store had at the start, one at least, is served.
-
-        A later version that cannot be loaded is a problem, and shown as one, but no reason to
-        send no more requests: the version before it goes on.
-        """
-        return self._roster.complete
-
-    def engines(self) -> list[Kind]:
-        """The engines now served, by model name."""
-        return [self._served[name].engine for name in sorted(self._served)]
-
-    def versions(self, name: str) -> list[Version]:
-        """What requests may name of a model: the served version, then the one on trial."""
-        served = self._served.get(name)
-        if served is None:
-            return []
-        found = [Version(served.engine.manifest.version, "served", served)]
-        contest = self._contests.get(name)
-        if contest is not None:
-            found.append(Version(contest.trial.version, contest.trial.mode, contest.candidate))
-        return found
-
-    def version(self, name: str, version: str, field: str = "model") -> Version:
-        """One of a served model's `versions`; raises UnknownNameError, which names `field`."""
-        known = self.versions(name)
-        for one in known:
-            if one.name == version:
-                return one
-        serving, *others = known
-        trial = "".join(f" and has {one.name} on trial ({one.role})" for one in others)
-        raise UnknownNameError(
-            f"{name} serves version {serving.name}{trial}, not {version[:80]!r}", field=field
-        )
-
-    def lease(self, kind: type[K], model: str | None) -> Lease[K]:
-        """Hold a model of `kind`, a name or `name@version`; None is the kind's first model.
-
-        Raises:
-            UnknownNameError: no model of that kind has this name, or it has no such version.
-            NotReadyError: it is not loaded.
-
-        """
-        name, version = (model, None) if model is None else parse_model(model)
-        served = self._roster.of_kind(kind, name)
-        if self.permit is not None:
-            self.permit(served.engine.manifest.name)
-        if version is None:
-            return self._lease(served)
-        return self._lease_apart(self.version(served.engine.manifest.name, version))
-
-    def _lease(self, served: Served) -> Lease[K]:
-        """On the served version, or on the one on trial if this request falls to it."""
-        contest = self._contests.get(served.engine.manifest.name) if self._contests else None
-        if contest is None:
-            return Lease(served, self._close_if_done)
-        APART.set(False)
-        return Lease(contest.choose(served), self._close_if_done, contest)
-
-    def _lease_apart(self, named: Version) -> Lease[K]:
-        """On the version that the request names: no lot is drawn for it, and no trial counts it."""
-        APART.set(True)
-        return Lease(named.served, self._close_if_done)
-
-    def lease_any(self, name: str, version: str | None = None) -> Lease[Kind]:
-        """Hold a model of whatever kind; `name` may be `name@version` where `version` is None.
-
-        Raises:
-            UnknownNameError: there is no such model, or `version` is neither served nor on trial.
-            NotReadyError: it is not loaded.
-
-        """
-        field = "version"
-        if version is None:
-            name, version = parse_model(name)
-            field = "model"
-        if self.permit is not None:
-            self.permit(name)
-        served = self._roster.called(name)
-        if version is None:
-            return self._lease(served)
-        return self._lease_apart(self.version(name, version, field))
-
-    # --- loading --------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Load the current version of every model, all at once."""
@@ -277,8 +177,7 @@ class Registry:
         contest = self._contests.pop(name, None)
         if contest is not None:
             contest.end()
-            contest.candidate.replaced = True
-            self._close_if_done(contest.candidate)
+            self.retire(contest.candidate)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
@@ -303,8 +202,7 @@ class Registry:
                 manifest = served.engine.manifest
                 metrics.MODEL_INFO.labels(name, manifest.version, manifest.kind).set(0)
                 log.info("%s is unloaded", name)
-                served.replaced = True
-                self._close_if_done(served)
+                self.retire(served)
 
     def _load(self, name: str, version: str) -> Kind:
         return load_engine(self._store, name, version, self._settings, self._lanes, self._cache)
@@ -326,15 +224,7 @@ class Registry:
             metrics.SWAPS.labels(name).inc()
             old = before.engine.manifest
             metrics.MODEL_INFO.labels(name, old.version, old.kind).set(0)
-            before.replaced = True
-            self._close_if_done(before)
-
-    def _close_if_done(self, served: Served) -> None:
-        if served.replaced and served.leases == 0:
-            # In a thread: closing waits for the engine's own threads.
-            task = asyncio.ensure_future(self._in_thread(served.engine.close))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self.retire(before)
 
     async def close(self) -> None:
         """Close every version; called when no request is left."""
@@ -343,7 +233,6 @@ class Registry:
         for contest in self._contests.values():
             contest.end()
         for served in (*self._served.values(), *(c.candidate for c in self._contests.values())):
-            served.replaced = True
-            self._close_if_done(served)
-        await asyncio.gather(*self._closing)
+            self.retire(served)
+        await self.retired()
         self._served.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort_right
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,3 +133,30 @@ def _share_out(tickets: list[Ticket], room: int, shares: list[Share]) -> int:
         shares.append(Share(ticket, ticket.taken, grant + more))
         ticket.taken += grant + more
     return room - spare
+
+
+class Aside:
+    """Rows that are decoded before their run, or encoded after it."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def taking(self, rows: int) -> AbstractContextManager[None]:
+        """`with aside.taking(rows):` while they are worked on."""
+        return _Taking(self, rows)
+
+
+class _Taking:
+    __slots__ = ("_aside", "_rows")
+
+    def __init__(self, aside: Aside, rows: int) -> None:
+        self._aside = aside
+        self._rows = rows
+
+    def __enter__(self) -> None:
+        self._aside.rows += self._rows
+
+    def __exit__(self, *_: object) -> None:
+        self._aside.rows -= self._rows

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
-from service.batcher import Answer
+from service.answer import Answer
 from service.drain import DRAIN
 from service.errors import InvalidInputError
 from service.http.answers import error_answer

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.batcher import Answer
+from service.answer import Answer
 from service.chance import fresh_seed
 from service.contract import Manifest
 from service.errors import InvalidInputError

@@ -16,7 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from typing_extensions import TypedDict
 
-from service.batcher import Answer
+from service.answer import Answer
 from service.contract import Manifest
 from service.errors import UpgradeRequiredError
 from service.http.answers import error_answer, json_answer

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.batcher import Answer
+from service.answer import Answer
 from service.contract import Manifest, TensorSpec
 from service.errors import InvalidInputError, TooLargeError
 from service.kinds.base import Kind

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batcher import Answer, Batcher
+from service.answer import Answer
+from service.batcher import Batcher
 from service.cache import Cache
 from service.lanes import Lanes
 from service.metrics import ModelMetrics

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batcher import Answer, Batcher
+from service.answer import Answer
+from service.batcher import Batcher
 from service.errors import DeadlineExceededError, OverloadedError, TooLargeError
 from service.metrics import ModelMetrics
 from tests.service.held import POISON, Bench
