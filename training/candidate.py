@@ -120,6 +120,6 @@ def command_line(record: RunRecord, kind: Kind[Any, Any], config: KindConfig) ->
     if record.started_from:
         words += " --start-from RUN"
     for teacher in filter(None, record.taught_by.split(", ")):
-        words += f" --teacher {teacher.partition(' ')[0]}"
+        words += f" --teacher STORE/{teacher.replace(' ', '/')}"  # two may be of one name
     changes = differences(kind.presets[record.preset], config)
     return words + "".join(f" --set {change}" for change in changes)

@@ -132,7 +132,8 @@ def test_a_student_is_published_with_its_teachers_name(desk: Desk) -> None:
     assert manifest is not None and manifest.training.taught_by == title
     card = (desk.store / "student" / manifest.version / "card.md").read_text()
     assert f"| Taught by | {title} |" in card
-    assert "--teacher cifar10" in card and "--set distillation.weight=0.9" in card
+    assert f"--teacher STORE/cifar10/{desk.teacher.name} " in card
+    assert "--set distillation.weight=0.9" in card
     before = decode_manifest((desk.teacher / "manifest.json").read_bytes())
     assert manifest.served.metrics != before.served.metrics or (
         (run.candidate / GRAPH_FILE).read_bytes() != (desk.teacher / GRAPH_FILE).read_bytes()
@@ -160,7 +161,8 @@ def test_several_teachers_say_the_mean_of_their_answers(desk: Desk) -> None:
     pupil = served_manifest(desk.store, "pupil")
     assert pupil is not None
     card = (desk.store / "pupil" / pupil.version / "card.md").read_text()
-    assert "--teacher cifar10 --teacher second" in card
+    cifar10, second = [named.replace(" ", "/") for named in run.record.taught_by.split(", ")]
+    assert f"--teacher STORE/{cifar10} --teacher STORE/{second} " in card
     assert run.record.taught_by.count(",") == 1 and run.record.taught_by in card
 
 
