@@ -73,14 +73,11 @@ def plot_reliability(bins: Reliability, path: Path, *, title: str = "Reliability
             markersize=4,
             label="accuracy at mean confidence",
         )
-        upper.set(
-            title=f"{title}: expected calibration error {bins.expected_error:.2%}",
-            ylabel="Accuracy",
-            xlim=(0, 1),
-            ylim=(0, 1.02),
-        )
+        upper.set(ylabel="Accuracy", xlim=(0, 1), ylim=(0, 1.02))
         upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-        upper.legend(loc="upper left")
+        # Above the axes: a bin of a row or two may be as high as they are.
+        upper.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=3)
+        upper.set_title(f"{title}: expected calibration error {bins.expected_error:.2%}", pad=24)
         upper.grid(axis="y")
         lower.bar(centre, bins.count, width=0.92 * width, color=GREY)
         lower.set(xlabel="Confidence in the predicted class", ylabel="Rows")
