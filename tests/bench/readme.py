@@ -19,7 +19,13 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 
 from service import metrics
-from service.contract import CURRENT_FILE, MANIFEST_FILE, Manifest, decode_manifest
+from service.contract import (
+    CURRENT_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    TrainingRecord,
+    decode_manifest,
+)
 from service.settings import table
 from service.tally import Count, Distribution, Level
 from service.telemetry.request_log import FIELDS
@@ -58,10 +64,17 @@ def models(store: Path = Path("models")) -> str:
         training = manifest.training
         lines.append(
             f"| `{manifest.name}` | {manifest.kind} | {training.parameters:,} | {size_mib:.1f} MiB "
-            f"| {_figures(manifest)} | {training.duration_s / 60:.0f} min "
+            f"| {_figures(manifest)} | {_trained_in(manifest.training)} "
             f"| [card]({folder.as_posix()}/card.md) |"
         )
     return "\n".join(lines)
+
+
+def _trained_in(training: TrainingRecord) -> str:
+    """The fit's time, and that of the fits that it began with, which its record names."""
+    before_s = sum(map(float, re.findall(r"epochs in (\d+) s", training.started_from)))
+    after = f", after {before_s / 60:.0f} min of earlier runs" if before_s else ""
+    return f"{training.duration_s / 60:.0f} min{after}"
 
 
 def _figures(manifest: Manifest) -> str:
