@@ -83,35 +83,33 @@ class Tracer:
             events.append(Event("first token", timestamp=at_ns(trail.first_s)))
             if trail.ran_s:
                 events.append(Event("last token", timestamp=at_ns(trail.ran_s)))
-        found = [
+        request = ReadableSpan(
+            _name(trail),
+            context,
+            parent,
+            self._resource,
+            _attributes(trail),
+            events,
+            kind=SpanKind.SERVER,
+            instrumentation_scope=_SCOPE,
+            status=Status(StatusCode.ERROR if trail.failed else StatusCode.UNSET),
+            start_time=trail.started_ns,
+            end_time=at_ns(trail.ended_s),
+        )
+        parts = [
             ReadableSpan(
-                _name(trail),
+                name,
+                _context(trail.trace_id, fresh_span_id()),
                 context,
-                parent,
                 self._resource,
-                _attributes(trail),
-                events,
-                kind=SpanKind.SERVER,
+                self._inference(trail) if name == "inference" else {},
                 instrumentation_scope=_SCOPE,
-                status=Status(StatusCode.ERROR if trail.failed else StatusCode.UNSET),
-                start_time=trail.started_ns,
-                end_time=at_ns(trail.ended_s),
+                start_time=at_ns(start_s),
+                end_time=at_ns(end_s),
             )
+            for name, start_s, end_s in phases(trail)
         ]
-        for name, start_s, end_s in phases(trail):
-            found.append(
-                ReadableSpan(
-                    name,
-                    _context(trail.trace_id, fresh_span_id()),
-                    context,
-                    self._resource,
-                    self._inference(trail) if name == "inference" else {},
-                    instrumentation_scope=_SCOPE,
-                    start_time=at_ns(start_s),
-                    end_time=at_ns(end_s),
-                )
-            )
-        return found
+        return [*parts, request]  # as they end: whoever has a request's span has its parts
 
     def _inference(self, trail: Trail) -> dict[str, AttributeValue]:
         found: dict[str, AttributeValue] = {
