@@ -28,26 +28,33 @@ def create(pipeline: Pipeline, start_from: Path | None, teachers: Sequence[str] 
     graphs.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        start = None
-        if start_from is not None:
-            other = Pipeline(Run.open(start_from), pipeline.options, pipeline.say)
-            start = weights_to_begin_with(
-                other.run, pipeline.kind, other.config, pipeline.data, Path(scratch)
-            )
-        _create(pipeline, start, teachers)
+        start, graphs = _gather(pipeline, start_from, teachers, Path(scratch))
+        digest = pipeline.kind.record(pipeline.data).sha256
+        record = msgspec.structs.replace(pipeline.run.record, data_sha256=digest)
+        pipeline.run = Run.create(pipeline.run.folder, record, start, graphs)
 
 
-def _create(pipeline: Pipeline, start: Path | None, teachers: Sequence[str]) -> None:
-    kind, config, data, run = pipeline.kind, pipeline.config, pipeline.data, pipeline.run
-    if start is None and config.fit.start_share:
+def rehearse(pipeline: Pipeline, start_from: Path | None, teachers: Sequence[str] = ()) -> None:
+    """Raise what `create` would, and leave nothing behind."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _gather(pipeline, start_from, teachers, Path(scratch))
+
+
+def _gather(
+    pipeline: Pipeline, start_from: Path | None, teachers: Sequence[str], scratch: Path
+) -> tuple[Path | None, list[Path]]:
+    """The weights to begin with, which may lie in `scratch`, and the teachers' graphs."""
+    kind, config, data = pipeline.kind, pipeline.config, pipeline.data
+    start = None
+    if start_from is not None:
+        other = Pipeline(Run.open(start_from), pipeline.options, pipeline.say)
+        start = weights_to_begin_with(other.run, kind, other.config, data, scratch)
+        begin_with(kind.task(config, data, torch.device("cpu")), start)
+    elif config.fit.start_share:
         raise ConfigError(
             "fit.start_share is a share of the weights that --start-from brings",
             field="start_from",
         )
-    if start is not None:
-        begin_with(kind.task(config, data, torch.device("cpu")), start)
     found = [teacher_of(pipeline.options.store, named) for named in teachers]
     kind.check_teachers(config, data, [manifest for _, manifest in found])
-    graphs = [folder / manifest.graph for folder, manifest in found]
-    record = msgspec.structs.replace(run.record, data_sha256=kind.record(data).sha256)
-    pipeline.run = Run.create(run.folder, record, start, graphs)
+    return start, [folder / manifest.graph for folder, manifest in found]

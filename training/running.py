@@ -15,7 +15,7 @@ from service.contract import MANIFEST_FILE, decode_manifest
 from service.errors import TriptychError
 from service.store.trial import Mode
 from training.arguments import STARTING, resume_command
-from training.creation import create
+from training.creation import create, rehearse
 from training.demands import rules, served_version
 from training.distributed import Ranks, meet
 from training.drift.command import admitted, limits_of
@@ -58,11 +58,9 @@ def step(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"`{name}` is the work of one process; leave torchrun out")
             options = _options(arguments, ranks)
             if getattr(arguments, "dry_run", False):
-                run, _ = ranks.share(partial(_choose, arguments))
+                run, starts = ranks.share(partial(_choose, arguments))
                 if ranks.is_main:
-                    pipeline = Pipeline(run, options)
-                    with admitted(pipeline, limits_of(arguments)):
-                        explain(pipeline)
+                    _rehearse(Pipeline(run, options), arguments, starts)
                 return
             ranks.share(partial(_lock, held, arguments))
             run, starts = ranks.share(partial(_choose, arguments))
@@ -151,6 +149,14 @@ def _choose(arguments: argparse.Namespace) -> tuple[Run, bool]:
     if arguments.step in STARTING:
         check_resumed(arguments, run)
     return run, False
+
+
+def _rehearse(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> None:
+    """Say what a run would do; raises what would keep it from starting."""
+    with admitted(pipeline, limits_of(arguments)):
+        if starts:
+            rehearse(pipeline, arguments.start_from, arguments.teachers or ())
+        explain(pipeline)
 
 
 def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> bool:

@@ -181,11 +181,12 @@ def test_several_teachers_say_the_mean_of_their_answers(desk: Desk) -> None:
         ("cnn", ["--set", "distillation.weight=1.5"], "distillation.weight is 1.5"),
     ],
 )
-def test_what_cannot_be_taught_is_refused_before_the_fit(
+def test_what_cannot_be_taught_is_refused_before_the_fit_and_by_a_rehearsal(
     desk: Desk, kind: str, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk("fit", kind, "--model", "refused", *words) == 2
-    assert complaint in capsys.readouterr().err
+    for also in ([], ["--dry-run"]):
+        assert desk("fit", kind, "--model", "refused", *words, *also) == 2
+        assert complaint in capsys.readouterr().err
     assert not list((desk.runs / "refused").glob("*/run.json"))
 
 
