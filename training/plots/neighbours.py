@@ -53,5 +53,5 @@ def plot_nearness(
             axes.set(xlabel=space, ylabel="Share, %")
             axes.grid(axis="y")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     return path
