@@ -8,13 +8,15 @@ import torch
 from torch.nn import functional as F
 
 
-def alternating_flip(x_BCHW: torch.Tensor, index_B: torch.Tensor, epoch: int) -> torch.Tensor:
-    """Mirror every image in every other epoch: no image is seen twice the same way in a row,
-    which a coin's toss cannot promise (Jordan 2024, arXiv:2404.00498). A hash of the index says
-    which half begins.
+def alternating_flip(
+    x_BCHW: torch.Tensor, index_B: torch.Tensor, turn: int | torch.Tensor
+) -> torch.Tensor:
+    """Mirror every image at every other `turn` of its own, int64 [B], or of all, which is the
+    epoch: no image is seen twice the same way in a row, which a coin's toss cannot promise (Jordan
+    2024, arXiv:2404.00498). A hash of the index says which half begins.
     """
     begins = ((index_B * 2654435761) >> 16) & 1
-    flip = ((begins + epoch) & 1).bool()
+    flip = ((begins + turn) & 1).bool()
     return torch.where(flip[:, None, None, None], x_BCHW.flip(3), x_BCHW)
 
 

@@ -225,7 +225,8 @@ def config_sha256(config: KindConfig) -> str:
     Settings that do nothing are left out, so that those which come with a later version do not
     change a hash: privacy where there is none, Muon's rates without Muon, what `keep` always was,
     a mirror that is not used, a start that has no share, images that do not grow, images with
-    nothing pasted in, a group's two convolutions, a teacher that is not heard.
+    nothing pasted in, a group's two convolutions, a teacher that is not heard, epochs that show
+    every image.
     """
     tree = to_dict(config)
     if not config.privacy.epsilon:
@@ -234,6 +235,8 @@ def config_sha256(config: KindConfig) -> str:
         del tree["fit"]["keep"]
     if not config.fit.start_share:
         del tree["fit"]["start_share"]
+    if tree.get("pruned") == 0:
+        del tree["pruned"]
     if tree.get("mirrored") is False:
         del tree["mirrored"]
     if tree.get("distillation", {}).get("weight") == 0:

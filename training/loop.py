@@ -82,10 +82,10 @@ class _Run:
         self, task: Task, config: KindConfig, folder: Path, device: torch.device, ranks: Ranks
     ) -> None:
         ranks.check_batch(config.fit.batch_size)
-        if ranks.size > 1 and config.privacy.epsilon:
+        alone = "privacy.epsilon" if config.privacy.epsilon else task.alone
+        if ranks.size > 1 and alone:
             raise ConfigError(
-                "a private fit is the work of one process; leave torchrun out",
-                field="privacy.epsilon",
+                f"{alone} makes a fit the work of one process; leave torchrun out", field=alone
             )
         if task.steps_per_epoch < 1:
             raise FitError(

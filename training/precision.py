@@ -36,13 +36,15 @@ def choose_dtype(fit: FitConfig, device: torch.device, *, private: bool = False)
     if private:
         return torch.float32
     if fit.precision == "auto":
-        fast = (
-            torch.cuda.is_bf16_supported(including_emulation=False)
-            if device.type == "cuda"
-            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
     return torch.bfloat16 if fit.precision == "bfloat16" else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions that multiply bfloat16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:

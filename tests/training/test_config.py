@@ -117,6 +117,8 @@ def test_settings_that_do_nothing_leave_the_hash_alone() -> None:
         ([], ["fit.start_share=0.5"], True),
         ([], ["mirrored=false"], False),
         ([], ["mirrored=true"], True),
+        ([], ["pruned=0.0"], False),
+        ([], ["pruned=0.5"], True),
     ):
         base = override(CnnConfig(), before)
         other = override(base, changed)

@@ -19,6 +19,7 @@ from training.networks.airbench import Airbench
 from training.networks.growth import widened
 from training.networks.textbook import SoftmaxRegression, TextbookConvNet
 from training.networks.whitening import WHITENED_IMAGES, Whitening
+from training.pruning import Pruning
 from training.seeds import derive, order
 from training.tasks.base import Batch, Losses, Phase, Task, channels_last, in_chunks
 from training.teacher import Teacher, distance
@@ -55,7 +56,14 @@ class CnnTask(Task):
         self.images = torch.from_numpy(images).to(device)
         self.labels = torch.from_numpy(labels).to(device)
         self.examples = len(self.images)
-        self.steps_per_epoch = self.examples // config.fit.batch_size
+        shown = self.examples
+        self._pruning: Pruning | None = None
+        if config.pruned:
+            self._pruning = Pruning(self.examples, config.pruned, config.fit.seed).to(device)
+            self.modules["pruning"] = self._pruning
+            self.alone = "pruned"  # each process would know the losses of its own rows alone
+            shown = self._pruning.shown_images
+        self.steps_per_epoch = shown // config.fit.batch_size
         self._order = (-1, torch.empty(0))
         self._teacher: Teacher | None = None
 
@@ -64,19 +72,30 @@ class CnnTask(Task):
         self._teacher = Teacher(teachers)
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Every image once an epoch; the last incomplete batch is left out."""
+        """Every image once an epoch, or those that pruning chose; the last incomplete batch is left
+        out.
+        """
+        size = self.config.fit.batch_size
+        start, end = step * size, (step + 1) * size
+        if self._pruning is not None:
+            self._pruning.choose(epoch, epoch / self.config.fit.epochs)
+            index_B, weight_B, seen_B = self._pruning.pick(start, end)
+            batch = self._augmented(index_B, epoch, seen_B)
+            return {**batch, "index": index_B, "weight": weight_B}
         if self._order[0] != epoch:
             shuffled = order(len(self.images), self.config.fit.seed, epoch)
             self._order = (epoch, shuffled.to(self.device))
-        size = self.config.fit.batch_size
-        return self.gather(self._order[1][step * size : (step + 1) * size], epoch)
+        return self.gather(self._order[1][start:end], epoch)
 
     def gather(self, index_B: torch.Tensor, epoch: int) -> Batch:
         """uint8 images to normalised, augmented ones."""
+        return self._augmented(index_B, epoch, epoch)
+
+    def _augmented(self, index_B: torch.Tensor, epoch: int, turn: int | torch.Tensor) -> Batch:
         x_BCHW = normalise(self.images[index_B], self.mean, self.deviation)
         augment = self.config.augment
         if augment.flip:
-            x_BCHW = alternating_flip(x_BCHW, index_B, epoch)
+            x_BCHW = alternating_flip(x_BCHW, index_B, turn)
         x_BCHW = translate(x_BCHW, augment.translate_px, reflect=True)
         x_BCHW = cutout(x_BCHW, augment.cutout_px)
         batch = {"label": self.labels[index_B]}
@@ -112,9 +131,14 @@ class CnnTask(Task):
     def loss(self, batch: Batch) -> Losses:
         """Cross-entropy of the smoothed labels; of both, by their areas, where two are mixed."""
         logits_BK = self.modules["network"](batch["image"]).float()
-        loss = self._nats(logits_BK, batch["label"], batch.get("kept"))
+        nats_B = self._nats(logits_BK, batch["label"])
         if "pasted" in batch:
-            loss = loss + self._nats(logits_BK, batch["pasted"], 1 - batch["kept"])
+            pasted_B = self._nats(logits_BK, batch["pasted"])
+            nats_B = torch.lerp(pasted_B, nats_B, batch["kept"])
+        if self._pruning is not None:
+            self._pruning.learn(batch["index"], nats_B)
+            nats_B = nats_B * batch["weight"]
+        loss = nats_B.mean()
         if self._teacher is not None:
             taught = self.config.distillation
             heard = distance(logits_BK, self._teacher.answers(batch["shown"]), taught.temperature)
@@ -122,14 +146,9 @@ class CnnTask(Task):
         accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
         return loss, {"train_accuracy": accuracy}
 
-    def _nats(
-        self, logits_BK: torch.Tensor, label_B: torch.Tensor, weight_B: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _nats(self, logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
         smoothing = self.config.label_smoothing
-        if weight_B is None:
-            return F.cross_entropy(logits_BK, label_B, label_smoothing=smoothing)
-        nats_B = F.cross_entropy(logits_BK, label_B, label_smoothing=smoothing, reduction="none")
-        return (nats_B * weight_B).mean()
+        return F.cross_entropy(logits_BK, label_B, label_smoothing=smoothing, reduction="none")
 
     def validate(self, network: nn.Module, folder: Path, epoch: int) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) on the held-out images."""
