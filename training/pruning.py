@@ -77,6 +77,12 @@ class Pruning(nn.Module):
         self.seen[index_B] = seen_B + 1
         return index_B, self.weight[start:end], seen_B
 
-    def learn(self, index_B: torch.Tensor, nats_B: torch.Tensor) -> None:
-        """Remember the loss of these images."""
+    def learn(
+        self, index_B: torch.Tensor, nats_B: torch.Tensor, kept_B: torch.Tensor | None = None
+    ) -> None:
+        """Remember the loss of these images, but for those of whose area less than all was `kept`:
+        the loss of two images in one is neither's.
+        """
+        if kept_B is not None:
+            index_B, nats_B = index_B[kept_B == 1], nats_B[kept_B == 1]
         self.loss[index_B] = nats_B.detach().to(self.loss.dtype)

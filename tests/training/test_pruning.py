@@ -70,6 +70,12 @@ def test_images_that_were_never_seen_are_hard() -> None:
     assert set(range(70, 100)) <= set(index.tolist())
 
 
+def test_the_loss_of_two_images_in_one_is_not_remembered() -> None:
+    pruning = Pruning(4, SHARE, seed=1)
+    pruning.learn(torch.tensor([3, 1]), torch.tensor([0.5, 0.7]), torch.tensor([1.0, 0.9]))
+    assert pruning.loss.tolist() == [torch.inf, torch.inf, torch.inf, 0.5]
+
+
 def test_an_epochs_choice_stays_though_losses_come_in_and_survives_a_checkpoint() -> None:
     pruning = Pruning(IMAGES, SHARE, seed=1)
     pruning.learn(torch.arange(IMAGES), torch.rand(IMAGES))

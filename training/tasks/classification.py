@@ -136,7 +136,7 @@ class CnnTask(Task):
             pasted_B = self._nats(logits_BK, batch["pasted"])
             nats_B = torch.lerp(pasted_B, nats_B, batch["kept"])
         if self._pruning is not None:
-            self._pruning.learn(batch["index"], nats_B)
+            self._pruning.learn(batch["index"], nats_B, batch.get("kept"))
             nats_B = nats_B * batch["weight"]
         loss = nats_B.mean()
         if self._teacher is not None:
