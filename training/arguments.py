@@ -210,7 +210,8 @@ def _add_starting(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="folder of a run with the same network, or a narrower classifier: begin with its "
-        "weights, not with random ones",
+        "weights, not with random ones; or a published classifier or text model, by its name or "
+        "its version's folder",
     )
     command.add_argument(
         "--teacher",

@@ -118,8 +118,14 @@ def command_line(record: RunRecord, kind: Kind[Any, Any], config: KindConfig) ->
     if record.new_data is not None:
         words += f" --new-data {source_name(record.new_data)}"
     if record.started_from:
-        words += " --start-from RUN"
+        words += f" --start-from {_start(record.started_from)}"
     for teacher in filter(None, record.taught_by.split(", ")):
         words += f" --teacher STORE/{teacher.replace(' ', '/')}"  # two may be of one name
     changes = differences(kind.presets[record.preset], config)
     return words + "".join(f" --set {change}" for change in changes)
+
+
+def _start(described: str) -> str:
+    """Of what a run began with, by its description, what a command line can name."""
+    words = described.partition(",")[0].split()
+    return f"STORE/{words[1]}/{words[2]}" if words[0] == "published" else "RUN"

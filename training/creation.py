@@ -9,10 +9,13 @@ from pathlib import Path
 import msgspec
 import torch
 
+from service.contract import GRAPH_FILE
+from training import checkpoint
+from training.config import from_dict
 from training.errors import ConfigError
-from training.partners import teacher_of
+from training.partners import is_published, published
 from training.pipeline import Pipeline
-from training.runs import Run
+from training.runs import START_FILE, Run
 from training.weights import begin_with, weights_to_begin_with
 
 
@@ -21,7 +24,8 @@ def create(pipeline: Pipeline, start_from: Path | None, teachers: Sequence[str] 
 
     Args:
         pipeline: of a run that has no folder yet.
-        start_from: another run's folder, whose exported weights the fit begins with.
+        start_from: another run's folder, whose exported weights the fit begins with, or a
+            published model: its name, or its version's folder.
         teachers: models of the store, or version folders, whose answers the fit learns from.
 
     Raises DataError, or ConfigError unless a fit can begin with such weights, and learn from such
@@ -47,14 +51,26 @@ def _gather(
     kind, config, data = pipeline.kind, pipeline.config, pipeline.data
     start = None
     if start_from is not None:
-        other = Pipeline(Run.open(start_from), pipeline.options, pipeline.say)
-        start = weights_to_begin_with(other.run, kind, other.config, data, scratch)
+        start = _weights(pipeline, start_from, scratch)
         begin_with(kind.task(config, data, torch.device("cpu")), start)
     elif config.fit.start_share:
         raise ConfigError(
             "fit.start_share is a share of the weights that --start-from brings",
             field="start_from",
         )
-    found = [teacher_of(pipeline.options.store, named) for named in teachers]
+    found = [published(pipeline.options.store, named, "teacher") for named in teachers]
     kind.check_teachers(config, data, [manifest for _, manifest in found])
     return start, [folder / manifest.graph for folder, manifest in found]
+
+
+def _weights(pipeline: Pipeline, start_from: Path, scratch: Path) -> Path:
+    """A file with the weights of another run, or of a published version."""
+    kind, data, store = pipeline.kind, pipeline.data, pipeline.options.store
+    if not is_published(store, str(start_from)):
+        other = Pipeline(Run.open(start_from), pipeline.options, pipeline.say)
+        return weights_to_begin_with(other.run, kind, other.config, data, scratch)
+    folder, manifest = published(store, str(start_from), "start_from")
+    config = from_dict(type(pipeline.config), manifest.training.config)
+    weights = kind.recover(config, data, folder / GRAPH_FILE)
+    checkpoint.save(scratch / START_FILE, {"weights": dict(weights), "epoch": 0})
+    return scratch / START_FILE

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from service.contract import Manifest
+from service.contract import MANIFEST_FILE, Manifest
 from training.errors import ConfigError
 from training.kinds.base import Evaluation, Kind
 from training.publish import verified_manifest, version_folder
@@ -31,13 +31,20 @@ def baseline_folder(
     return version_folder(store, name) if name else None
 
 
-def teacher_of(store: Path | str, named: str) -> tuple[Path, Manifest]:
+def is_published(store: Path | str, named: str) -> bool:
+    """Whether `named` is a model of the store, or a version's folder."""
+    folder = version_folder(store, named)
+    return folder is not None and (folder / MANIFEST_FILE).exists()
+
+
+def published(store: Path | str, named: str, field: str) -> tuple[Path, Manifest]:
     """The folder and the manifest of `named`, a model of the store or a version's folder. Raises
-    ConfigError if there is none, PublishError if its files are not those published.
+    ConfigError, of the setting `field`, if there is none, PublishError if its files are not those
+    published.
     """
     folder = version_folder(store, named)
     if folder is None:
-        raise ConfigError(f"{named} is neither a published model nor a folder", field="teacher")
+        raise ConfigError(f"{named} is neither a published model nor a folder", field=field)
     return folder, verified_manifest(folder)
 
 

@@ -33,21 +33,13 @@ class RebuiltClassifier(nn.Module):
         super().__init__()
         graph = onnx.load(path).graph
         self._constants = {t.name: _tensor(t) for t in graph.initializer}
-        made_by = {name: node for node in graph.node for name in node.output}
-        last = made_by["probability"]
+        needed = leading_to(graph, "probability")
+        last = needed.pop()
         if last.op_type != "Softmax":
             raise ExportError(f"{path}: probability comes from {last.op_type}, not from Softmax")
         self._logits = last.input[0]
-        needed, waiting = set(), [self._logits]
-        while waiting:
-            name = waiting.pop()
-            if name in made_by and name not in needed:
-                needed.add(name)
-                waiting += made_by[name].input
         self._steps: list[tuple[Operator, list[str], str, Attributes]] = []
-        for node in graph.node:
-            if not needed.intersection(node.output):
-                continue
+        for node in needed:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             if node.op_type == "Constant":
                 self._constants[node.output[0]] = _tensor(attributes["value"])
@@ -63,6 +55,18 @@ class RebuiltClassifier(nn.Module):
         for operator, inputs, output, attributes in self._steps:
             values[output] = operator([values[name] for name in inputs if name], attributes)
         return values[self._logits]
+
+
+def leading_to(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes that `output` is computed from, in the graph's order, which is one of execution."""
+    made_by = {name: node for node in graph.node for name in node.output}
+    needed, waiting = set(), [output]
+    while waiting:
+        name = waiting.pop()
+        if name in made_by and name not in needed:
+            needed.add(name)
+            waiting += made_by[name].input
+    return [node for node in graph.node if needed.intersection(node.output)]
 
 
 def _tensor(proto: onnx.TensorProto) -> torch.Tensor:

@@ -16,7 +16,7 @@ from training.errors import ConfigError
 from training.kinds import kinds
 from training.kinds.base import Kind
 from training.outcome import read_outcome
-from training.partners import teacher_of
+from training.partners import is_published, published
 from training.publish import served_manifest
 from training.results import FitResult
 from training.runs import Run, RunRecord, run_folders
@@ -42,15 +42,27 @@ def new_record(arguments: argparse.Namespace) -> RunRecord:
         data=arguments.data,
         new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        started_from=_describe_start(arguments.start_from, kind.name),
+        started_from=_describe_start(arguments.store, arguments.start_from, kind.name),
         taught_by=_describe_teachers(arguments.store, arguments.teachers or ()),
     )
 
 
-def _describe_start(folder: Path | None, kind: str) -> str:
-    """What a run begins with; raises ConfigError or FitError where that is no fitted run."""
+def _describe_start(store: str, folder: Path | None, kind: str) -> str:
+    """What a run begins with; raises ConfigError or FitError where that is neither a fitted run nor
+    a published version.
+    """
     if folder is None:
         return ""
+    if is_published(store, str(folder)):
+        _, manifest = published(store, str(folder), "start_from")
+        if manifest.kind != kind:
+            raise ConfigError(f"{folder} is a published {manifest.kind}", field="start_from")
+        fit = manifest.training
+        return (
+            f"published {manifest.name} {manifest.version} of preset {fit.preset}, "
+            f"{fit.config['fit']['epochs']} epochs in {fit.duration_s:.0f} s"
+            f"{_begun_with(fit.started_from)}"
+        )
     before = Run.open(folder)
     weights_sha256, record = before.weights_sha256(), before.record
     if record.kind != kind:
@@ -58,16 +70,19 @@ def _describe_start(folder: Path | None, kind: str) -> str:
     fitted = before.read("fit", FitResult, "fit")
     share = record.config["fit"].get("start_share")
     mixed = f", mixed with a share of {share:g} of those that it began with" if share else ""
-    earlier = f", itself begun with: {record.started_from}" if record.started_from else ""
     return (
         f"weights {weights_sha256[:16]} of preset {record.preset}, {fitted.epochs} epochs in "
-        f"{fitted.duration_s:.0f} s{mixed}{earlier}"
+        f"{fitted.duration_s:.0f} s{mixed}{_begun_with(record.started_from)}"
     )
 
 
+def _begun_with(described: str) -> str:
+    return f", itself begun with: {described}" if described else ""
+
+
 def _describe_teachers(store: str, names: Sequence[str]) -> str:
-    """Which versions a run learns from; raises as `teacher_of`."""
-    manifests = [teacher_of(store, named)[1] for named in names]
+    """Which versions a run learns from; raises as `published`."""
+    manifests = [published(store, named, "teacher")[1] for named in names]
     return ", ".join(f"{manifest.name} {manifest.version}" for manifest in manifests)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,34 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(desk: Desk) -> Non
     )
     for name, weights in before.items():  # with next to no rate, they stay where they began
         torch.testing.assert_close(after[name], weights, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "lstm"])
+def test_a_run_begins_with_what_is_published_where_no_run_is_left(desk: Desk, kind: str) -> None:
+    model = kinds()[kind].default_model
+    lenient = [*desk.lenient(kind), "--precision", "float32"]
+    assert desk.start("run", kind, *lenient) == 0
+    shutil.rmtree(desk.runs)
+    before = served_manifest(desk.store, model)
+    assert before is not None
+    named = [model, str(desk.store / model / before.version)]
+    for tuned, start in zip(("tuned", "again"), named, strict=True):
+        words = ["--model", tuned, "--start-from", start, "--set", "optimizer.lr=1e-9"]
+        assert desk.start("run", kind, *words, *lenient) == 0
+        manifest = served_manifest(desk.store, tuned)
+        assert manifest is not None
+        began = manifest.training.started_from
+        assert began.startswith(f"published {model} {before.version} of preset tiny, 2 epochs in ")
+        card = (desk.store / tuned / manifest.version / "card.md").read_text("utf-8")
+        assert began in card and f"--start-from STORE/{model}/{before.version}" in card
+
+
+def test_a_generator_begins_with_no_published_graph(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.start("run", "cnn", *desk.lenient("cnn")) == 0
+    assert desk.start("fit", "gan", "--start-from", "cifar10") == 2
+    assert "cifar10 is a published cnn" in capsys.readouterr().err
 
 
 def fitted(run: Path, name: str) -> torch.Tensor:

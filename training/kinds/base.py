@@ -193,6 +193,15 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         if teachers:
             raise ConfigError(f"a {self.name} learns from no teacher", field="teacher")
 
+    def recover(self, config: ConfigT, data: DataT, graph: Path) -> Mapping[str, torch.Tensor]:
+        """The served network's weights, as the float32 `graph` of such a configuration holds them:
+        what a fit can begin with. Raises ConfigError where they cannot be read.
+        """
+        raise ConfigError(
+            f"a {self.name} cannot begin with a published graph; give a run's folder",
+            field="start_from",
+        )
+
     def attend(self, task: Task, config: ConfigT, data: DataT, partner: Path) -> None:
         """Before a fit: let the published partner, a version folder, look on while it goes."""
         return

@@ -34,16 +34,19 @@ from training.plots.curves import Panel
 from training.presets.cnn import PRESETS, SPACE
 from training.quantise.choice import Demand
 from training.quantise.convolution import CALIBRATION_IMAGES, quantise_convolutions
+from training.recovered import recover_classifier
 from training.reports import accuracy, attention, calibration, fairness, mistakes, robustness
 from training.seeds import derive
 from training.tasks.classification import (
     CnnTask,
     channel_statistics,
+    normalise,
     predict_logits,
     split_training,
 )
 from training.teacher import check_teacher
 
+RECOVERING_IMAGES = 1000  # tell the means of a norm's maps
 SEARCHED_SHARE = 0.1  # of the training images, held out to judge a search's trials
 
 
@@ -143,6 +146,19 @@ class Cnn(Kind[CnnConfig, ImageData]):
             )
         for teacher in teachers:
             check_teacher(teacher, data)
+
+    def recover(
+        self, config: CnnConfig, data: ImageData, graph: Path
+    ) -> Mapping[str, torch.Tensor]:
+        """Batch norms, which the graph has folded, are made anew on training images."""
+        if config.privacy.epsilon:
+            raise ConfigError(
+                "a private fit's norms are others; give its run's folder", field="start_from"
+            )
+        task = self.task(config, data, torch.device("cpu"))
+        every = max(1, len(task.images) // RECOVERING_IMAGES)
+        x_BCHW = normalise(task.images[::every], task.mean, task.deviation)
+        return recover_classifier(graph, task.modules[task.served], x_BCHW)
 
     def hold_out(self, config: CnnConfig, data: ImageData) -> tuple[CnnConfig, ImageData]:
         """A share of the training images judges; the test images stay unseen."""

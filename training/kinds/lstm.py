@@ -29,6 +29,7 @@ from training.plots.curves import Panel, plot_loss_by_position
 from training.presets.lstm import PRESETS, SPACE
 from training.quantise.choice import Demand
 from training.quantise.recurrent import quantise_recurrent
+from training.recovered import recover_text
 from training.reports import recitation
 from training.reports.recitation import report_recitation
 from training.tasks.language import LstmTask
@@ -123,6 +124,14 @@ class Lstm(Kind[LstmConfig, TextData]):
     def task(self, config: LstmConfig, data: TextData, device: torch.device) -> LstmTask:
         """Ready to be fitted."""
         return LstmTask(config, data, device)
+
+    def recover(
+        self, config: LstmConfig, data: TextData, graph: Path
+    ) -> Mapping[str, torch.Tensor]:
+        """The LSTM operator's own matrices."""
+        network = self.task(config, data, torch.device("cpu")).modules["network"]
+        assert isinstance(network, CharLstm)
+        return recover_text(graph, network)
 
     def hold_out(self, config: LstmConfig, data: TextData) -> tuple[LstmConfig, TextData]:
         """The training text's last tenth judges; the validation text stays unread."""
