@@ -91,11 +91,11 @@ def test_an_open_loop_far_beyond_loses_nothing(narrow: Server) -> None:
     models = narrow.get("/v1/models").json()["data"]
     text = find_targets(models, {})["completions"]
     place = Place("127.0.0.1", port, late_ms=60_000)
-    point = run_step(place, Demand([text], [1.0]), 400, 2.0)
+    point = run_step(place, Demand([text], [1.0]), 2000, 1.0)
     assert point["ok"] > 0
     assert point["refused"] > 0
     assert point["with_retry_after"] == point["refused"]
-    assert point["ok"] + point["refused"] == point["sent"] == 800
+    assert point["ok"] + point["refused"] == point["sent"] == 2000
     part = point["parts"]["completions"]
     assert part["p99_ms"] is not None
     after = narrow.post("/v1/completions", json=TEXT | {"seed": 1})
