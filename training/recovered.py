@@ -19,9 +19,11 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from training.classifier import TEMPERATURE
 from training.errors import ConfigError
 from training.networks.charlstm import CharLstm
 from training.rebuilt import leading_to
+from training.textgraph import Floats, read_text_graph
 
 Weights = dict[str, torch.Tensor]
 _LAYERS = ("Conv", "Gemm", "MatMul")
@@ -44,7 +46,7 @@ def recover_classifier(path: Path, network: nn.Module, x_BCHW: torch.Tensor) -> 
     wanted = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     if [_shape(layer) for layer in wanted] != [weight.shape for weight, _ in found]:
         raise _another(path)
-    temperature = float({p.key: p.value for p in model.metadata_props}.get("temperature", 1))
+    temperature = float({p.key: p.value for p in model.metadata_props}.get(TEMPERATURE, 1))
     norms = _norms_behind(network)
     with torch.no_grad():
         for layer, (weight, bias) in zip(wanted, found, strict=True):
@@ -64,26 +66,19 @@ def recover_classifier(path: Path, network: nn.Module, x_BCHW: torch.Tensor) -> 
 
 def recover_text(path: Path, network: CharLstm) -> Weights:
     """As `recover_classifier`, of an embedding, LSTM operators and a linear classifier."""
-    graph = onnx.load(path).graph
-    arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    cells = [node for node in graph.node if node.op_type == "LSTM"]
-    tables = [n.input[0] for n in graph.node if n.op_type == "Gather" and "token" in n.input]
-    heads = [node for node in graph.node if node.op_type == "MatMul"]
-    if len(tables) != 1 or len(heads) != 1 or len(cells) != network.layers:
+    graph = read_text_graph(onnx.load(path))
+    if graph is None:
         raise _another(path)
-    sums = [node for node in graph.node if heads[0].output[0] in node.input]
-    biases = [arrays[name] for node in sums for name in node.input if name in arrays]
     weights = {
-        "embedding.weight": arrays[tables[0]],
-        "classifier.weight": arrays[heads[0].input[1]].T,
-        "classifier.bias": biases[0] if biases else np.zeros(len(arrays[heads[0].input[1]].T)),
+        "embedding.weight": graph.table,
+        "classifier.weight": graph.head.T,
+        "classifier.bias": graph.head_bias,
     }
-    for layer, cell in enumerate(cells):
-        input_, recurrent, bias = (arrays[name][0] for name in cell.input[1:4])
-        weights[f"lstm.weight_ih_l{layer}"] = _torch_gates(input_)
-        weights[f"lstm.weight_hh_l{layer}"] = _torch_gates(recurrent)
-        weights[f"lstm.bias_ih_l{layer}"] = _torch_gates(bias[: len(bias) // 2])
-        weights[f"lstm.bias_hh_l{layer}"] = _torch_gates(bias[len(bias) // 2 :])
+    for layer, cell in enumerate(graph.cells):
+        weights[f"lstm.weight_ih_l{layer}"] = _torch_gates(cell.input)
+        weights[f"lstm.weight_hh_l{layer}"] = _torch_gates(cell.recurrent)
+        weights[f"lstm.bias_ih_l{layer}"] = _torch_gates(cell.bias[: len(cell.bias) // 2])
+        weights[f"lstm.bias_hh_l{layer}"] = _torch_gates(cell.bias[len(cell.bias) // 2 :])
     found = {name: torch.tensor(value, dtype=torch.float32) for name, value in weights.items()}
     held = network.state_dict()
     if {name: value.shape for name, value in found.items()} != {
@@ -144,7 +139,7 @@ def _or_zero(bias: torch.Tensor | None, size: int) -> torch.Tensor:
     return torch.zeros(size) if bias is None else bias
 
 
-def _torch_gates(rows: np.ndarray) -> np.ndarray:
+def _torch_gates(rows: Floats) -> Floats:
     """ONNX has the gates in the order i, o, f, g, torch in i, f, g, o."""
     i, o, f, g = np.split(rows, 4)
     return np.concatenate((i, f, g, o))

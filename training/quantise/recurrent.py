@@ -24,7 +24,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-Floats = NDArray[np.float32]
+from training.textgraph import Cell, Floats, read_text_graph
+
 _DOMAIN = "com.microsoft"  # onnxruntime's own operators: there in every build of it
 _H_STEPS, _H_ZERO = 127, 128
 """h is stored as 128 + 127 h: onnxruntime is fast for unsigned activations by signed weights."""
@@ -79,33 +80,23 @@ def quantise_recurrent(graph: Path, target: Path) -> bool:
 
 
 def _read(model: onnx.ModelProto) -> _Network | None:
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    cells = [node for node in model.graph.node if node.op_type == "LSTM"]
-    gathers = [node for node in model.graph.node if node.op_type == "Gather"]
-    tables = [arrays[node.input[0]] for node in gathers if "token" in node.input]
-    heads = [node for node in model.graph.node if node.op_type == "MatMul"]
-    if not cells or len(tables) != 1 or len(heads) != 1:
+    graph = read_text_graph(model)
+    if graph is None:
         return None
-    sums = [node for node in model.graph.node if heads[0].output[0] in node.input]
-    biases = [arrays[name] for node in sums for name in node.input if name in arrays]
-    head = arrays[heads[0].input[1]]
-    head_bias = biases[0] if biases else np.zeros(head.shape[1], np.float32)
-    layers: list[_Layer] = []
-    for cell in cells:
-        input_, recurrent, bias = (arrays[name] for name in cell.input[1:4])
-        layers.append(_layer(input_, recurrent, bias, None if layers else tables[0]))
-    return _Network(tuple(layers), head, head_bias)
+    first, *others = graph.cells
+    layers = (_layer(first, graph.table), *(_layer(cell, None) for cell in others))
+    return _Network(layers, graph.head, graph.head_bias)
 
 
-def _layer(input_: Floats, recurrent: Floats, bias: Floats, table: Floats | None) -> _Layer:
-    """From the operator's [1, 4H, I], [1, 4H, H] and [1, 8H], gates in the order i, o, f, g."""
+def _layer(cell: Cell, table: Floats | None) -> _Layer:
+    """From an operator's gates in the order i, o, f, g."""
 
     def columns(rows: Floats) -> Floats:
         i, o, f, g = np.split(rows, 4)
         return np.concatenate((i, f, o, g)).T
 
-    bias_G = columns(bias[0][: len(bias[0]) // 2] + bias[0][len(bias[0]) // 2 :])
-    below, own = columns(input_[0]), columns(recurrent[0])
+    bias_G = columns(cell.bias[: len(cell.bias) // 2] + cell.bias[len(cell.bias) // 2 :])
+    below, own = columns(cell.input), columns(cell.recurrent)
     if table is not None:
         return _Layer(own, (table.astype(np.float64) @ below + bias_G).astype(np.float32))
     return _Layer(np.concatenate((below, own)), bias_G)
