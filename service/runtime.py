@@ -21,7 +21,7 @@ from service.http.admin import AdminServer, check_tls, listen
 from service.http.connection import limit_connections
 from service.http.origins import origins
 from service.keys import Keys, permit_model
-from service.lanes import Lanes
+from service.lanes import Lanes, yield_to_loop
 from service.oip.repository import Control, shared_folder
 from service.registry import Registry
 from service.session import Arena, Session, check_provider
@@ -151,7 +151,9 @@ class Runtime:
             Control(self.registry, self.store, shared_folder()) if settings.model_control else None
         )
         """Loads and unloads models on every worker; None where clients may not."""
-        self.decoders = ThreadPoolExecutor(settings.lanes, thread_name_prefix="decode")
+        self.decoders = ThreadPoolExecutor(
+            settings.lanes, thread_name_prefix="decode", initializer=yield_to_loop
+        )
         """Where large images are decoded, off the event loop."""
         self.feedback = open_feedback(settings)
         self.observer = open_observer(settings)

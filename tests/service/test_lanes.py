@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from service.lanes import Lanes
+from service.lanes import Lanes, yield_to_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -89,6 +92,30 @@ async def test_work_runs_on_a_lane_and_its_error_comes_back() -> None:
         await on_lane(lanes, lambda: 1 // 0)
     assert await on_lane(lanes, lambda: "still there") == "still there"
     lanes.close()
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+async def test_the_loop_goes_before_the_lanes() -> None:
+    loops = niceness()
+    assert loops < 19, "nothing can be nicer than this test already is"
+    lanes = Lanes(1)
+    assert await on_lane(lanes, niceness) == min(19, loops + 5)
+    assert niceness() == loops
+    lanes.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+async def test_what_may_not_be_nicer_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    with ThreadPoolExecutor(1, initializer=yield_to_loop) as threads:
+        assert threads.submit(niceness).result() == niceness()
 
 
 async def test_lanes_work_at_the_same_time() -> None:
