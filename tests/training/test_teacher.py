@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from training.configs.cnn import CnnConfig
 from training.errors import ConfigError
 from training.kinds import kinds
 from training.networks.airbench import Airbench
+from training.pruning import Pruning
 from training.publish import served_manifest, version_folder
 from training.runs import Run
 from training.tasks.classification import CnnTask, normalise, to_levels
@@ -65,16 +65,16 @@ def desk(
 def test_the_distance_is_that_of_softened_answers() -> None:
     torch.manual_seed(0)
     logits_BC, answer_BC = torch.randn(4, 5), torch.randn(4, 5).softmax(dim=1)
-    plain = float(distance(logits_BC, answer_BC))
     student_BC = logits_BC.softmax(dim=1)
-    expected = (answer_BC * (answer_BC / student_BC).log()).sum(dim=1).mean()
-    assert plain == pytest.approx(float(expected), rel=1e-5)
-    assert float(distance(answer_BC.log(), answer_BC, 3.0)) == pytest.approx(0.0, abs=1e-6)
+    expected_B = (answer_BC * (answer_BC / student_BC).log()).sum(dim=1)
+    torch.testing.assert_close(distance(logits_BC, answer_BC), expected_B)
+    none_B = distance(answer_BC.log(), answer_BC, 3.0)
+    torch.testing.assert_close(none_B, torch.zeros(4), atol=1e-6, rtol=0)
     softened = ((answer_BC.log() / 2).softmax(1), (logits_BC / 2).softmax(1))
-    twice = 4 * (softened[0] * (softened[0] / softened[1]).log()).sum(dim=1).mean()
-    assert float(distance(logits_BC, answer_BC, 2.0)) == pytest.approx(float(twice), rel=1e-5)
+    twice_B = 4 * (softened[0] * (softened[0] / softened[1]).log()).sum(dim=1)
+    torch.testing.assert_close(distance(logits_BC, answer_BC, 2.0), twice_B)
     sure = F.one_hot(torch.tensor([1, 0, 2, 4]), 5).float()  # a zero has no logarithm
-    assert math.isfinite(float(distance(logits_BC, sure)))
+    assert bool(distance(logits_BC, sure).isfinite().all())
 
 
 def test_levels_are_the_images_that_were_normalised() -> None:
@@ -116,6 +116,26 @@ def test_what_it_says_is_a_share_of_the_loss(
     labels, both, teacher = (loss(task_of(weight)) for weight in (0.0, 0.25, 1.0))
     assert both == pytest.approx(0.75 * labels + 0.25 * teacher, rel=1e-4)
     assert teacher != pytest.approx(labels, rel=1e-3)
+
+
+def test_an_image_is_known_well_if_its_teacher_would_say_the_same(
+    desk: Desk, sources: dict[str, Path], cache_dir: Path
+) -> None:
+    data = CNN.load_data(str(sources["cnn"]), cache_dir)
+    settings = ["pruned=0.5", "distillation.weight=1", "augment.cutout_px=0"]
+    task = CNN.task(override(CNN.presets["tiny"], settings), data, torch.device("cpu"))
+    assert isinstance(task, CnnTask)
+    task.follow([desk.teacher / GRAPH_FILE])
+    batch = task.batch(0, 0)
+    task.modules["network"].eval()
+    task.loss(batch)
+    answer_BC = Teacher([desk.teacher / GRAPH_FILE]).answers(batch["shown"])
+    pruning = task.modules["pruning"]
+    assert isinstance(pruning, Pruning)
+    known_B = pruning.loss[batch["index"]]
+    torch.testing.assert_close(
+        known_B, distance(task.modules["network"](batch["image"]), answer_BC).detach()
+    )
 
 
 def test_a_student_is_published_with_its_teachers_name(desk: Desk) -> None:

@@ -89,10 +89,10 @@ class CnnConfig(KindConfig):
         taught, pruned = self.distillation.weight, self.pruned
         require(0 <= pruned < 1, "pruned", pruned, "in [0, 1)")
         require(
-            not (pruned and (taught or self.privacy.epsilon)),
+            not (pruned and self.privacy.epsilon),
             "pruned",
             pruned,
-            "0 for a fit that has a teacher or is private: it picks images by the labels' loss",
+            "0 for a private fit, whose guarantee counts on images that are drawn by chance alone",
         )
         require(
             not (taught and self.privacy.epsilon),

@@ -129,22 +129,23 @@ class CnnTask(Task):
             yield self.batch(self.config.fit.epochs, step)["image"]
 
     def loss(self, batch: Batch) -> Losses:
-        """Cross-entropy of the smoothed labels; of both, by their areas, where two are mixed."""
+        """Cross-entropy of the smoothed labels; of both, by their areas, where two are mixed; and
+        the distance from a teacher's answers.
+        """
         logits_BK = self.modules["network"](batch["image"]).float()
         nats_B = self._nats(logits_BK, batch["label"])
         if "pasted" in batch:
             pasted_B = self._nats(logits_BK, batch["pasted"])
             nats_B = torch.lerp(pasted_B, nats_B, batch["kept"])
+        if self._teacher is not None:
+            taught, answer_BK = self.config.distillation, self._teacher.answers(batch["shown"])
+            heard_B = distance(logits_BK, answer_BK, taught.temperature)
+            nats_B = torch.lerp(nats_B, heard_B, taught.weight)
         if self._pruning is not None:
             self._pruning.learn(batch["index"], nats_B, batch.get("kept"))
             nats_B = nats_B * batch["weight"]
-        loss = nats_B.mean()
-        if self._teacher is not None:
-            taught = self.config.distillation
-            heard = distance(logits_BK, self._teacher.answers(batch["shown"]), taught.temperature)
-            loss = torch.lerp(loss, heard, taught.weight)
         accuracy = (logits_BK.detach().argmax(1) == batch["label"]).float().mean()
-        return loss, {"train_accuracy": accuracy}
+        return nats_B.mean(), {"train_accuracy": accuracy}
 
     def _nats(self, logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
         smoothing = self.config.label_smoothing
