@@ -130,6 +130,17 @@ class _Turn(nn.Module):
         return self.loss(batch)
 
 
+def of_all_ranks(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of every rank, as many of each, in the order of the whole batch: a meeting. Of one
+    process alone, `rows`.
+    """
+    if launched_rank() is None:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
 def launched_rank() -> int | None:
     """This process's rank, if torchrun, or a launcher that speaks its variables, started it as one
     of several.

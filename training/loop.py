@@ -82,10 +82,10 @@ class _Run:
         self, task: Task, config: KindConfig, folder: Path, device: torch.device, ranks: Ranks
     ) -> None:
         ranks.check_batch(config.fit.batch_size)
-        alone = "privacy.epsilon" if config.privacy.epsilon else task.alone
-        if ranks.size > 1 and alone:
+        if ranks.size > 1 and config.privacy.epsilon:
             raise ConfigError(
-                f"{alone} makes a fit the work of one process; leave torchrun out", field=alone
+                "privacy.epsilon makes a fit the work of one process; leave torchrun out",
+                field="privacy.epsilon",
             )
         if task.steps_per_epoch < 1:
             raise FitError(

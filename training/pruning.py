@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from training.distributed import of_all_ranks
 from training.seeds import generator
 
 ALL_ALIKE_FROM = 0.875
@@ -81,8 +82,11 @@ class Pruning(nn.Module):
         self, index_B: torch.Tensor, nats_B: torch.Tensor, kept_B: torch.Tensor | None = None
     ) -> None:
         """Remember the loss of these images, but for those of whose area less than all was `kept`:
-        the loss of two images in one is neither's.
+        the loss of two images in one is neither's. Under torchrun, every rank remembers that of
+        every rank's rows, and chooses alike.
         """
+        index_B, nats_B = of_all_ranks(index_B), of_all_ranks(nats_B.detach())
         if kept_B is not None:
-            index_B, nats_B = index_B[kept_B == 1], nats_B[kept_B == 1]
-        self.loss[index_B] = nats_B.detach().to(self.loss.dtype)
+            whole_B = of_all_ranks(kept_B) == 1
+            index_B, nats_B = index_B[whole_B], nats_B[whole_B]
+        self.loss[index_B] = nats_B.to(self.loss.dtype)

@@ -64,7 +64,7 @@ def test_every_rank_ends_with_the_same_weights(two_ranks: Path, case: str) -> No
             assert torch.equal(value, second[name][key]), (name, key)
 
 
-@pytest.mark.parametrize("case", ["lstm", "cnn"])
+@pytest.mark.parametrize("case", ["lstm", "cnn", "pruned"])
 def test_two_ranks_follow_the_curve_of_one_process_at_the_same_batch(
     two_ranks: Path, case: str, tmp_path: Path
 ) -> None:

@@ -8,7 +8,6 @@ import torch
 
 from training.config import override
 from training.configs.cnn import AugmentConfig, CnnConfig
-from training.distributed import Ranks
 from training.errors import ConfigError
 from training.kinds import kinds
 from training.loop import CHECKPOINT_FILE, fit
@@ -143,13 +142,7 @@ def test_a_fit_sees_fewer_images_an_epoch_and_goes_on_bit_for_bit_from_a_checkpo
     assert ends[0]["pruning"]["seen"].sum() == 4 * whole.steps_per_epoch * 4
 
 
-def test_pruning_is_for_one_process_without_privacy(
-    sources: dict[str, Path], cache_dir: Path, tmp_path: Path
-) -> None:
-    kind = kinds()["cnn"]
-    task = kind.task(config(), kind.load_data(str(sources["cnn"]), cache_dir), CPU)
-    with pytest.raises(ConfigError, match="pruned makes a fit the work of one process"):
-        fit(task, config(), tmp_path, CPU, ranks=Ranks(CPU, rank=1, size=2))
+def test_pruning_is_a_share_and_not_for_private_fits() -> None:
     with pytest.raises(ConfigError, match="it must be 0 for a private fit, whose guarantee"):
         override(config(), ["privacy.epsilon=8"])
     with pytest.raises(ConfigError, match=r"pruned is 1\.0; it must be in \[0, 1\)"):

@@ -17,10 +17,17 @@ from training.kinds import kinds
 from training.loop import fit
 from training.tasks.base import Batch
 
-# Networks without batch norm or dropout, whose every number two ranks share: `lstm` and `cnn`.
+# Networks without batch norm or dropout, whose every number two ranks share: all but the last two.
 CASES: dict[str, tuple[str, list[str]]] = {
     "lstm": ("lstm", ["network.dropout=0", "fit.epochs=3"]),
     "cnn": ("cnn", ["network.architecture=textbook", "fit.epochs=3", "optimizer.lr=0.01"]),
+    "pruned": (
+        "cnn",
+        [
+            *("network.architecture=textbook", "fit.epochs=5", "optimizer.lr=0.01"),
+            *("pruned=0.6", "augment.cutmix=0.3"),
+        ],
+    ),
     "norms": ("cnn", ["network.architecture=airbench"]),
     "gan": ("gan", []),
 }

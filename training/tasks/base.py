@@ -51,8 +51,6 @@ class Task(ABC):
     steps_per_epoch: int
     examples: int = 0
     """Training examples that `gather` picks from; 0 where a step is more than a pick of them."""
-    alone: str = ""
-    """The setting for which a fit cannot be shared by processes; empty: it can."""
     monitor: tuple[str, str] | None = None
     """(metric, "max" or "min") that chooses the best checkpoint; None keeps the last, and cannot
     stop early."""

@@ -61,7 +61,6 @@ class CnnTask(Task):
         if config.pruned:
             self._pruning = Pruning(self.examples, config.pruned, config.fit.seed).to(device)
             self.modules["pruning"] = self._pruning
-            self.alone = "pruned"  # each process would know the losses of its own rows alone
             shown = self._pruning.shown_images
         self.steps_per_epoch = shown // config.fit.batch_size
         self._order = (-1, torch.empty(0))
