@@ -185,7 +185,11 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 
 def _add_starting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", help="named configuration (default: standard)")
+    command.add_argument(
+        "--preset",
+        help="named configuration (default: that of the served version, with whose weights and "
+        "answers it goes on if it had others' itself; of a new model: standard)",
+    )
     command.add_argument(
         "--data", help="archive, folder or file (default: the kind's own, fetched)"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from service.contract import MANIFEST_FILE, check_name
 from service.errors import ContractError
-from training.config import override, to_dict
+from training.config import to_dict
 from training.drift.command import gathered
 from training.errors import ConfigError
 from training.kinds import kinds
@@ -18,33 +18,31 @@ from training.kinds.base import Kind
 from training.outcome import read_outcome
 from training.partners import is_published, published
 from training.publish import served_manifest
+from training.recipe import Recipe, find_recipe
 from training.results import FitResult
 from training.runs import Run, RunRecord, run_folders
 
+_LINK, _LINKS = ", itself begun with: ", 5
 
-def new_record(arguments: argparse.Namespace) -> RunRecord:
-    """The run that is asked for; raises ConfigError for what cannot be one."""
-    kind = _kind(arguments)
-    name = arguments.preset or "standard"
-    if name not in kind.presets:
-        raise ConfigError(
-            f"{kind.name} has no preset {name!r}; it has {', '.join(kind.presets)}", field="preset"
-        )
-    model = model_name(arguments)
-    settings = list(arguments.settings)
-    if arguments.seed is not None:
-        settings.append(f"fit.seed={arguments.seed}")
-    return RunRecord(
+
+def new_record(arguments: argparse.Namespace) -> tuple[RunRecord, Recipe]:
+    """The run that is asked for, and what it begins with; raises ConfigError for what cannot be
+    one.
+    """
+    kind, model = _kind(arguments), model_name(arguments)
+    recipe = find_recipe(arguments, kind, model)
+    record = RunRecord(
         kind=kind.name,
         model=model,
-        preset=name,
-        config=to_dict(override(kind.presets[name], settings)),
+        preset=recipe.preset,
+        config=to_dict(recipe.config),
         data=arguments.data,
         new_data=arguments.new_data,
         created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        started_from=_describe_start(arguments.store, arguments.start_from, kind.name),
-        taught_by=_describe_teachers(arguments.store, arguments.teachers or ()),
+        started_from=_describe_start(arguments.store, recipe.start_from, kind.name),
+        taught_by=_describe_teachers(arguments.store, recipe.teachers),
     )
+    return record, recipe
 
 
 def _describe_start(store: str, folder: Path | None, kind: str) -> str:
@@ -77,7 +75,11 @@ def _describe_start(store: str, folder: Path | None, kind: str) -> str:
 
 
 def _begun_with(described: str) -> str:
-    return f", itself begun with: {described}" if described else ""
+    """The weights before those; of a model that is retrained every night not all of them."""
+    links = described.split(_LINK) if described else []
+    if len(links) > _LINKS:
+        links = [*links[:_LINKS], "others"]
+    return "".join(_LINK + link for link in links)
 
 
 def _describe_teachers(store: str, names: Sequence[str]) -> str:

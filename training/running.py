@@ -31,6 +31,7 @@ from training.lock import alone
 from training.options import Options, TrialOptions
 from training.outcome import Outcome, State, clear_outcome, read_outcome, write_outcome
 from training.pipeline import Pipeline
+from training.recipe import Recipe
 from training.request import (
     check_resumed,
     model_name,
@@ -58,14 +59,14 @@ def step(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"`{name}` is the work of one process; leave torchrun out")
             options = _options(arguments, ranks)
             if getattr(arguments, "dry_run", False):
-                run, starts = ranks.share(partial(_choose, arguments))
+                run, recipe = ranks.share(partial(_choose, arguments))
                 if ranks.is_main:
-                    _rehearse(Pipeline(run, options), arguments, starts)
+                    _rehearse(Pipeline(run, options), arguments, recipe)
                 return
             ranks.share(partial(_lock, held, arguments))
-            run, starts = ranks.share(partial(_choose, arguments))
+            run, recipe = ranks.share(partial(_choose, arguments))
             pipeline = Pipeline(run, options)
-            if ranks.share(partial(_begin, pipeline, arguments, starts)):
+            if ranks.share(partial(_begin, pipeline, arguments, recipe)):
                 return
             arguments.run_dir = run.folder
             if name in STARTING:
@@ -137,29 +138,42 @@ def _lock(held: ExitStack, arguments: argparse.Namespace) -> None:
         held.enter_context(alone(folder, what))
 
 
-def _choose(arguments: argparse.Namespace) -> tuple[Run, bool]:
-    """The run that is meant, and whether it is a new one."""
+def _choose(arguments: argparse.Namespace) -> tuple[Run, Recipe | None]:
+    """The run that is meant, and its recipe if it is a new one."""
     if arguments.step in STARTING and arguments.resume != "latest":
-        record = new_record(arguments)
+        record, recipe = new_record(arguments)
         found = same_run(arguments, record) if arguments.resume == "auto" else None
         if found is not None:
-            return found, False
-        return Run(arguments.run_dir or new_run_folder(arguments.runs, record.model), record), True
+            return found, None
+        folder = arguments.run_dir or new_run_folder(arguments.runs, record.model)
+        return Run(folder, record), recipe
     run = Run.open(arguments.run_dir or latest_run_folder(arguments.runs, model_name(arguments)))
     if arguments.step in STARTING:
         check_resumed(arguments, run)
-    return run, False
+    return run, None
 
 
-def _rehearse(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> None:
+def _rehearse(pipeline: Pipeline, arguments: argparse.Namespace, recipe: Recipe | None) -> None:
     """Say what a run would do; raises what would keep it from starting."""
     with admitted(pipeline, limits_of(arguments)):
-        if starts:
-            rehearse(pipeline, arguments.start_from, arguments.teachers or ())
+        if recipe is not None:
+            _introduce(recipe)
+            rehearse(pipeline, recipe.start_from, recipe.teachers)
         explain(pipeline)
 
 
-def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> bool:
+def _introduce(recipe: Recipe) -> None:
+    """Say where a recipe comes from that the command line does not name."""
+    if recipe.version:
+        begun = f", begun with the weights of {recipe.start_from}" if recipe.start_from else ""
+        taught = f", taught by {' and '.join(recipe.teachers)}" if recipe.teachers else ""
+        print(
+            f"as version {recipe.version}, which is served, of preset {recipe.preset}"
+            f"{begun}{taught}; --preset takes another recipe"
+        )
+
+
+def _begin(pipeline: Pipeline, arguments: argparse.Namespace, recipe: Recipe | None) -> bool:
     """Make the run's folder, or look at what is there; returns whether nothing is left to do.
 
     Whatever can be known to be wrong is said here, before the fit. Bad data leave no folder
@@ -169,11 +183,12 @@ def _begin(pipeline: Pipeline, arguments: argparse.Namespace, starts: bool) -> b
     if name == "run":
         served_version(run.record, pipeline.options)
         rules(pipeline.kind, pipeline.options)
-    if starts:
+    if recipe is not None:
+        _introduce(recipe)
         with admitted(pipeline, limits_of(arguments)):
-            create(pipeline, arguments.start_from, arguments.teachers or ())
+            create(pipeline, recipe.start_from, recipe.teachers)
     print(f"run: {run.folder}")
-    if starts or name not in STARTING:
+    if recipe is not None or name not in STARTING:
         return False
     outcome = read_outcome(run)
     if name == "run" and outcome is not None and outcome.state == "published":

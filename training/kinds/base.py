@@ -188,6 +188,10 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         """
         return config, data
 
+    def is_taught(self, config: ConfigT) -> bool:
+        """Whether a fit of these settings learns from published models besides the data."""
+        return False
+
     def check_teachers(self, config: ConfigT, data: DataT, teachers: Sequence[Manifest]) -> None:
         """Before a run: raise ConfigError unless a fit can learn from these versions."""
         if teachers:
@@ -198,7 +202,8 @@ class Kind(ABC, Generic[ConfigT, DataT]):
         what a fit can begin with. Raises ConfigError where they cannot be read.
         """
         raise ConfigError(
-            f"a {self.name} cannot begin with a published graph; give a run's folder",
+            f"a {self.name} cannot begin with a published graph; give a run's folder "
+            "(--start-from), or a --preset to begin afresh",
             field="start_from",
         )
 

@@ -136,11 +136,15 @@ class Cnn(Kind[CnnConfig, ImageData]):
         """Ready to be fitted."""
         return CnnTask(config, data, device)
 
+    def is_taught(self, config: CnnConfig) -> bool:
+        """By the weight that teachers have."""
+        return config.distillation.weight > 0
+
     def check_teachers(
         self, config: CnnConfig, data: ImageData, teachers: Sequence[Manifest]
     ) -> None:
         """They must know these classes, and be heard."""
-        if bool(teachers) != (config.distillation.weight > 0):
+        if bool(teachers) != self.is_taught(config):
             raise ConfigError(
                 "--teacher and distillation.weight above 0 go together", field="teacher"
             )
