@@ -376,7 +376,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (["--kind", "cnn", "--set", "optimizer.lrr=1"], "did you mean 'optimizer.lr'?"),
         (
             ["--kind", "cnn", "--preset", "huge"],
-            "it has softmax, textbook, standard, refined",
+            "it has softmax, textbook, fast, standard",
         ),
         (["--kind", "cnn", "--device", "tpu:0"], "device 'tpu:0'"),
         (["--kind", "cnn", "--device", "cuda:99"], "is not here"),
