@@ -67,7 +67,7 @@ def orthogonal(matrix_OI: torch.Tensor) -> torch.Tensor:
     """About U V' of the singular value decomposition U S V': float [O,I] to the same.
 
     By Newton and Schulz's iteration, in bfloat16 where the hardware multiplies it: on two cores of
-    a Zen 4 processor the `fast` preset's filters take 16 ms for 51. A processor without
+    a Zen 5 processor the `fast` preset's filters take 16 ms for 51. A processor without
     instructions for it would spend longer here than on the rest of the step.
     """
     a, b, c = NEWTON_SCHULZ

@@ -8,6 +8,7 @@ import torch
 
 from training.config import FitConfig
 from training.errors import ConfigError
+from training.processor import describe_processor
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,14 +58,5 @@ def describe_hardware(device: torch.device, processes: int = 1) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return f"{processes} x {name}" if processes > 1 else name
-    each = f"{_cpu_model()}, {torch.get_num_threads()} thread(s)"
+    each = f"{describe_processor()}, {torch.get_num_threads()} thread(s)"
     return f"{each} in each of {processes} processes" if processes > 1 else each
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a real file
-            lines = [line for line in file if line.startswith("model name")]
-    except OSError:
-        return "CPU"
-    return lines[0].partition(":")[2].strip() if lines else "CPU"

@@ -8,15 +8,16 @@ import resource
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
+
+from training.processor import describe_processor
 
 
 def describe_machine() -> dict[str, str]:
     """Processor, cores, system, versions and date."""
     return {
-        "processor": _processor(),
+        "processor": describe_processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{_memory_gib():.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -28,17 +29,6 @@ def describe_machine() -> dict[str, str]:
 
 def _memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    for line in lines:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def machine_cpu_s() -> float:

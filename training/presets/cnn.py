@@ -30,17 +30,19 @@ MUON = OptimizerConfig(
     name="muon", lr=0.12, momentum=0.6, matrix_lr=0.005, vector_lr=26.0, weight_decay=0.2
 )
 
+# Times are of 2 cores of a Zen 5 processor (AMD, family 26), whose bfloat16 halves them; those of
+# "slower cores" are of an older AMD EPYC, on which networks run half as fast. Each is of one run.
 # 92.9 % of 5,000 test images, stored as JPEG (as int8 as well; 91.6 without the mirror image), in
-# 42.5 minutes on 2 cores of a Zen 4 processor, whose bfloat16 halves the time (one run, as below).
+# 42.5 minutes.
 # Deeper than airbench94's network and longer trained, as airbench96's is: 18 epochs of its two
 # convolutions a group gave 90.6 %. It knows 99.8 % of what it is shown in the end.
 # Every image in each of 27 epochs, a smaller hole and nothing pasted in gave 91.7 %, of 50 epochs
-# 92.3, in 86 minutes; 56 epochs of pruned images and nothing pasted in 91.9, in 32. More of
-# everything gave no more: 80 epochs of widths (96, 320, 512), squares in half of the images and
-# smoothing 0.1, in 101 minutes, 92.7 % (91.9 without the mirror image; the cross-entropy, each at
-# its best temperature, 0.242 nats for 0.256).
+# 92.3, in 86 minutes on slower cores; 56 epochs of pruned images and nothing pasted in 91.9, in 32.
+# More of everything gave no more: 80 epochs of widths (96, 320, 512), squares in half of the images
+# and smoothing 0.1, in 101 minutes, 92.7 % (91.9 without the mirror image; the cross-entropy, each
+# at its best temperature, 0.242 nats for 0.256).
 # The format costs more than a point: airbench94's own 8 epochs, with GELU, its whitening and its
-# six views, which give 94.0 % on the originals, gave 90.4 % on these, in 18 minutes.
+# six views, which give 94.0 % on the originals, gave 90.4 % on these, in 18 minutes (slower cores).
 # A search of 24 trials on half the widths and 6 epochs (docs/search/cifar10-fast) found no better
 # rates: its best has lr 0.099, momentum 0.59, weight_decay 0.16 and matrix_lr 0.007, and vector_lr
 # 12 to 24 are as good as each other.
@@ -70,13 +72,13 @@ STANDARD = CnnConfig(
     schedule=ScheduleConfig(name="linear", warmup=0.0),
 )
 
-# For whoever has less time: two thirds of the epochs, 92.2 % (as int8 92.4) in 27 minutes on the
-# same machine (one run, with nothing else on it).
+# For whoever has less time: two thirds of the epochs, 92.2 % (as int8 92.4) in 27 minutes, with
+# nothing else on the machine. Slower cores would take more than 45.
 FAST = replace(STANDARD, fit=replace(STANDARD.fit, epochs=48))
 
 # What `distilled` learnt from. Began with the weights of a run (`--start-from`) of `standard` with
 # every image in each of 50 epochs and nothing pasted in, and took its 92.3 % to 93.0 (92.2 %
-# without the mirror image; as int8 93.1) in 91 minutes on the same machine (one run).
+# without the mirror image; as int8 93.1) in 91 minutes on slower cores.
 # Going on once more, 32 epochs at 0.7 of these rates, gave nothing: 92.9 % as before. Yet the two
 # networks have come apart: both answering give 93.6 %, which is what `distilled` learns from, and
 # the mean of their weights, with its norms measured anew, 93.1 % (92.9 % without the mirror image).
@@ -99,10 +101,11 @@ REFINED = replace(
 )
 
 # What is shipped: 93.0 % (as int8 93.1), of the image alone. That is what its teachers reach with
-# the mirror image beside it, for half the work of serving; in 65 minutes on the same machine (one
-# run). Its teachers were a `refined` run and the one that went on from that, as told there; it
-# began with the mean of their weights. (The first run of that line learnt from images that are held
-# out now, which is mended since: the shipped temperature, 0.91, is a little too low.)
+# the mirror image beside it, for half the work of serving; in 65 minutes on slower cores (retrained
+# with itself as its teacher, half an hour on these). Its teachers were a `refined` run and the one
+# that went on from that, as told there; it began with the mean of their weights. (The first run of
+# that line learnt from images that are held out now, which is mended since: the temperature that is
+# shipped, 0.91, is a little too low.)
 # Begun with a `standard` run instead, pruned, and taught for 60 epochs of `refined`'s rates by that
 # one, this one and the wide one told there, which with two views each are right on 93.6 %: 92.7 %
 # (93.2 with the mirror image; cross-entropy 0.244 nats, where this one has 0.255), in 94 minutes.
