@@ -21,6 +21,11 @@ DCGAN = GanConfig(
     schedule=ScheduleConfig(name="constant", warmup=0.0),
 )
 
+# 83 % agreement (81.5 to 83.7) by the shipped classifier, variety 1.08 of real images', a Fréchet
+# distance of 137 in its features (floor 15.8), in 27 minutes on 2 cores of a Zen 5 processor (AMD,
+# family 26) that did other work beside it; one run. With a guide of weight 0.02: 79 %, 1.14, 142.
+# The shipped one, guided in its last two epochs alone and then averaged with what it was before,
+# has 89 %, 0.97 and 105; the README has its two commands.
 STANDARD = GanConfig(
     # Noise to 32x32 in 32 million multiplications.
     network=NetworkConfig(
